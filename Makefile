@@ -1,0 +1,51 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+LOCK := requirements.lock.txt
+READY := .venv/ready
+
+.PHONY: help setup demo test check audit lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    verify a person on this machine, and stay up to be tried"
+	@echo "make test    run all tests (those on PostgreSQL, too, where a server is found)"
+	@echo "make check   lint, types, import directions, dependency audit"
+	@echo "make setup   make .venv from the lock file (the others do it by themselves)"
+	@echo "make lock    choose the newest versions again and write the lock file"
+
+setup: $(READY)
+
+$(READY): $(LOCK) pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: setup
+	@$(BIN)/idv demo
+
+test: setup
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory audit
+
+# CVE-2024-23342 is about signing with «ecdsa», which python-jose pulls in and never calls: it signs with «cryptography».
+audit: setup
+	@if $(BIN)/pip-audit --disable-pip --progress-spinner off --ignore-vuln CVE-2024-23342 -r $(LOCK) > .venv/audit.txt 2>&1; \
+	then echo "Dependency audit: nothing known."; \
+	elif grep -q "ConnectionError\|ProxyError\|Timeout" .venv/audit.txt; \
+	then echo "Dependency audit: skipped, the advisory service cannot be reached."; \
+	else cat .venv/audit.txt; exit 1; fi
+	@if grep -q "could not be audited" .venv/audit.txt; then echo "Some packages were not known to the advisory service; see .venv/audit.txt."; fi
+
+lock: setup
+	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--group dev pyproject.toml -o $(LOCK)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""IDV Gateway: identity verification at login, for any identity provider, over HTTP."""

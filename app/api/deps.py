@@ -1,0 +1,78 @@
+"""What routes need of the application, and who may call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from app.api_keys import ApiKey, holder_of
+from app.db import Database
+from app.domain import Caller, Role
+from app.errors import Forbidden, Unauthorized
+from app.verification import Verifications
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the lifespan has opened for the routes."""
+
+    verifications: Verifications
+    database: Database
+    newest_revision: str | None
+    api_keys: Sequence[ApiKey]
+    store_tokens: bool
+
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="An API key of the settings: `Authorization: Bearer …`")
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+def _may_see_tokens(request: Request) -> bool:
+    return _services(request).store_tokens and _caller(request).role is Role.ADMIN
+
+
+CurrentServices = Annotated[Services, Depends(_services)]
+CurrentCaller = Annotated[Caller, Depends(_caller)]
+MaySeeTokens = Annotated[bool, Depends(_may_see_tokens)]
+
+
+def keyed_router(role: Role, **options: Any) -> APIRouter:
+    """A router for callers with `role`. The key is checked before a body is read: a stranger learns nothing from our parser."""
+
+    class KeyedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def check_key_then_handle(request: Request) -> Response:
+                request.state.caller = _authenticated(request, role)
+                structlog.contextvars.bind_contextvars(caller=request.state.caller.name)
+                return await handle(request)
+
+            return check_key_then_handle
+
+    return APIRouter(route_class=KeyedRoute, dependencies=[Depends(_bearer)], **options)
+
+
+def _authenticated(request: Request, role: Role) -> Caller:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    caller = holder_of(key.strip(), _services(request).api_keys) if scheme.lower() == "bearer" else None
+    if caller is None:
+        raise Unauthorized
+    if role is Role.ADMIN and caller.role is not Role.ADMIN:
+        raise Forbidden
+    return caller

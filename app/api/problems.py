@@ -1,0 +1,132 @@
+"""The one place where refusals and faults become answers: problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from asgi_correlation_id import correlation_id
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.errors import Problem
+from app.logs import fault_location
+
+MEDIA_TYPE = "application/problem+json"
+_FRAMEWORK_PROBLEMS: dict[int, type[Problem]] = {
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    413: errors.PayloadTooLarge,
+}
+
+_FIELD_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+
+_log = structlog.stdlib.get_logger("app.problems")
+
+
+class FieldError(BaseModel):
+    """One field that was refused."""
+
+    field: str = Field(description="Where the field is, such as `body.user_id`.")
+    message: str = Field(description="What is wrong with it. The value is never repeated.")
+
+
+class ProblemDetails(BaseModel):
+    """A refused request or a fault (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:idv:problem:verification_not_found",
+                    "title": "Verification not found",
+                    "status": 404,
+                    "detail": "There is no such verification of this user.",
+                    "code": "verification_not_found",
+                    "request_id": "0f0c9f6c7d6c4f3c9d3d7f0f8d1f2a3b",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="A URN that names the kind of problem.")
+    title: str
+    status: int
+    detail: str = Field(description="What went wrong, for a person to read.")
+    code: str = Field(description="The kind of problem, for a program to read. Stable.")
+    request_id: str | None = Field(description="The request's id; the operator finds it in the log.")
+    errors: list[FieldError] | None = Field(default=None, description="With `validation_error`: the fields.")
+
+
+def problem_response(problem: Problem) -> JSONResponse:
+    """The answer that tells of `problem`."""
+    content: dict[str, Any] = {
+        "type": f"urn:idv:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": correlation_id.get(),
+    }
+    if isinstance(problem, errors.RequestInvalid):
+        content["errors"] = problem.errors
+    return JSONResponse(content, problem.status, dict(problem.headers), media_type=MEDIA_TYPE)
+
+
+def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI declaration of the problems that a route answers with."""
+    declared: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({problem.status for problem in problems}):
+        alike = [problem for problem in problems if problem.status == status]
+        meanings = "\n".join(f"- `{problem.code}`: {problem.detail}" for problem in alike)
+        declared[status] = {
+            "description": meanings,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+        }
+    return declared
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Answer every refusal, ours or the framework's, as a problem."""
+
+    @app.exception_handler(Problem)
+    async def _(_request: Request, error: Problem) -> JSONResponse:
+        if error.status >= 500 and error.__cause__:
+            _log.error(error.code, **fault_location(error.__cause__))
+        return problem_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem_response(errors.RequestInvalid(_field_errors(error.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def _(_request: Request, error: HTTPException) -> JSONResponse:
+        problem = _FRAMEWORK_PROBLEMS.get(error.status_code)
+        if problem is None:
+            # What is left is a body that cannot be read as JSON at all.
+            return problem_response(errors.RequestInvalid([{"field": "body", "message": "is not valid JSON"}]))
+        response = problem_response(problem())
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _field_errors(found: Sequence[Any]) -> list[dict[str, str]]:
+    return [{"field": _path(error["loc"]), "message": _message(error)} for error in found]
+
+
+def _path(location: Sequence[str | int]) -> str:
+    """Where the field is. The name of an unknown field is the caller's own text, and repeated only where it looks like a name."""
+    return ".".join(part if _FIELD_NAME.fullmatch(part) else "?" for part in map(str, location))
+
+
+def _message(error: Any) -> str:
+    """The message, without the value that pydantic would quote of some of them."""
+    if error["type"] == "json_invalid":
+        return "is not valid JSON"
+    return str(error["msg"])

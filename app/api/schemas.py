@@ -1,0 +1,235 @@
+"""What travels over HTTP: the requests as they are accepted and the answers as they are shown."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+
+from app import failures
+from app.claims import timestamp, without_tokens
+from app.domain import Action, Attempt, Decision, Failure, Flow, Purpose, Reason, Status, UserStatus
+from app.verification import Callback, StartRequest
+
+_NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+
+
+def _absent_when_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
+UserId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=255,
+        pattern=_NO_CONTROLS,
+        description="The user's id at the identity provider. Any characters but control characters.",
+        examples=["auth0|66f1c0ffee"],
+    ),
+]
+VerificationId = Annotated[str, Field(max_length=64, pattern=_NO_CONTROLS, examples=["idv_6f1d2c3b4a5968778695a4b3c2d1e0f1"])]
+Parameter = Annotated[str | None, BeforeValidator(_absent_when_empty), Field(max_length=8192, pattern=_NO_CONTROLS)]
+ForeignText = Annotated[str | None, BeforeValidator(_absent_when_empty)]
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-04-07T17:28:25.150Z"])]
+
+
+class StartBody(BaseModel):
+    """Whom to verify, and how."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"user_id": "auth0|66f1c0ffee", "email": "ana@example.com"}]}
+    )
+
+    user_id: UserId
+    email: Annotated[
+        str | None,
+        BeforeValidator(_absent_when_empty),
+        Field(
+            max_length=320,
+            pattern=_NO_CONTROLS,
+            description="The `login_hint` of a first verification. A returning user's enrolled identity is preferred.",
+        ),
+    ] = None
+    purpose: Purpose = Field(Purpose.LOGIN, description="`step_up` always redirects and never changes the user's record.")
+    flow: Literal[Flow.RELAY] | None = Field(
+        None,
+        description="`relay`: the provider sends the browser to the identity provider, whose backend relays the parameters.",
+    )
+    omit_state: StrictBool = Field(
+        False, description="For callers whose own redirect adds a `state` (Auth0): ours is left out of `redirect_url`."
+    )
+    force: StrictBool = Field(False, description="Verify even inside the window.")
+
+    def request(self) -> StartRequest:
+        """The use-case's request."""
+        return StartRequest(self.user_id, self.email, self.purpose, self.force, self.omit_state)
+
+
+class CallbackBody(BaseModel):
+    """What arrived at the identity provider's continue URL, and whom its own session is about."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "user_id": "auth0|66f1c0ffee",
+                    "verification_id": "idv_6f1d2c3b4a5968778695a4b3c2d1e0f1",
+                    "code": "SplxlOBeZQQYbYS6WxSbIA",
+                    "iss": "https://auth.demo.incode.com",
+                }
+            ]
+        },
+    )
+
+    user_id: UserId
+    verification_id: VerificationId | None = Field(
+        None, description="From the caller's own session. Without it the user's newest pending relay login is meant."
+    )
+    code: Parameter = None
+    state: Parameter = Field(
+        None, description="The provider's echo of our `state`; left out where the caller's own took its place."
+    )
+    iss: Parameter = None
+    error: ForeignText = Field(None, description="The provider's error. It wins over a `code`, which is then not sent.")
+    error_description: ForeignText = None
+
+    def callback(self) -> Callback:
+        """The use-case's callback."""
+        return Callback(**self.model_dump())
+
+
+class ResetBody(BaseModel):
+    """What to reset besides the verification itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    identity: StrictBool = Field(False, description="Also forget the enrolled identity, so that another person can enrol.")
+
+
+class ErrorView(BaseModel):
+    """What went wrong, and what to do about it."""
+
+    code: str = Field(examples=["access_denied"])
+    detail: str
+    hint: str
+
+    @classmethod
+    def of(cls, failure: Failure | None) -> ErrorView | None:
+        """The view of a failure, if there is one."""
+        if failure is None:
+            return None
+        return cls(code=failure.code, detail=failures.detail(failure), hint=failures.hint(failure))
+
+
+class VerificationView(BaseModel):
+    """One attempt."""
+
+    id: str
+    user_id: str
+    status: Status
+    flow: Flow
+    purpose: Purpose
+    started_by: str = Field(description="The name of the API key that started it.")
+    finished_by: str | None = Field(description="The name of the API key that finished it.")
+    created_at: Timestamp
+    expires_at: Timestamp
+    finished_at: Timestamp | None
+    interview_id: str | None
+    identity_id: str | None
+    auth_overall_score: Any
+    auth_overall_status: str | None
+    error: ErrorView | None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> VerificationView:
+        """The view of an attempt."""
+        return cls(
+            id=attempt.id,
+            user_id=attempt.user_id,
+            status=attempt.status,
+            flow=attempt.flow,
+            purpose=attempt.purpose,
+            started_by=attempt.started_by,
+            finished_by=attempt.finished_by,
+            created_at=timestamp(attempt.created_at),
+            expires_at=timestamp(attempt.expires_at),
+            finished_at=timestamp(attempt.finished_at),
+            interview_id=attempt.interview_id,
+            identity_id=attempt.identity_id,
+            auth_overall_score=attempt.auth_overall_score,
+            auth_overall_status=attempt.auth_overall_status,
+            error=ErrorView.of(attempt.failure),
+        )
+
+
+Claims = Annotated[dict[str, Any], Field(description="Entries to put on the tokens. Empty unless a verification stands.")]
+AppMetadata = Annotated[
+    dict[str, Any],
+    Field(description="The user's record under the Action's names: every key, or none for a user without a record."),
+]
+
+
+class DecisionView(BaseModel):
+    """What the caller does next. Both starting and finishing answer with it."""
+
+    action: Action
+    reason: str = Field(description="Why; with an error, its code.", examples=["never_verified"])
+    redirect_url: str | None = Field(description="Where to send the browser, with `redirect`.")
+    claims: Claims
+    app_metadata: AppMetadata
+    error: ErrorView | None
+    verification: VerificationView | None = Field(description="The attempt; null when none was made.")
+
+    @classmethod
+    def of(cls, decision: Decision, *, with_tokens: bool) -> DecisionView:
+        """The view of a decision, for a caller who may or may not see tokens."""
+        return cls(
+            action=decision.action,
+            reason=decision.reason,
+            redirect_url=decision.redirect_url,
+            claims=dict(decision.claims),
+            app_metadata=dict(decision.app_metadata) if with_tokens else without_tokens(decision.app_metadata),
+            error=ErrorView.of(decision.failure),
+            verification=VerificationView.of(decision.verification) if decision.verification else None,
+        )
+
+
+class UserStatusView(BaseModel):
+    """Whether a user's verification stands at this moment."""
+
+    user_id: str
+    verified: bool
+    needs_verification: bool
+    reason: Reason
+    reverify_at: Timestamp | None = Field(description="When a standing verification ends; null when it does not.")
+    claims: Claims
+    app_metadata: AppMetadata
+
+    @classmethod
+    def of(cls, status: UserStatus, *, with_tokens: bool) -> UserStatusView:
+        """The view of a user's status, for a caller who may or may not see tokens."""
+        verified = status.reason is Reason.RECENTLY_VERIFIED
+        return cls(
+            user_id=status.user_id,
+            verified=verified,
+            needs_verification=not verified,
+            reason=status.reason,
+            reverify_at=timestamp(status.reverify_at),
+            claims=dict(status.claims),
+            app_metadata=dict(status.app_metadata) if with_tokens else without_tokens(status.app_metadata),
+        )
+
+
+class HealthView(BaseModel):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadinessView(BaseModel):
+    """Whether requests can be served, check by check."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, str] = Field(examples=[{"database": "ok", "migrations": "ok"}])

@@ -1,0 +1,63 @@
+"""A user's status, and what an administrator may do with it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path
+
+from app import errors
+from app.api.deps import CurrentServices, MaySeeTokens, keyed_router
+from app.api.problems import responses
+from app.api.schemas import ResetBody, UserId, UserStatusView
+from app.domain import Role
+
+_COMMON = (errors.Unauthorized, errors.RequestInvalid, errors.InternalError, errors.DatabaseUnavailable)
+UserIdInPath = Annotated[UserId, Path()]
+
+router = keyed_router(Role.IDP, prefix="/v1/users", tags=["Users"])
+admin_router = keyed_router(Role.ADMIN, prefix="/v1/users", tags=["Users"])
+
+
+@router.get(
+    "/{user_id:path}",
+    operation_id="getUserStatus",
+    summary="Tell whether a user's verification stands now",
+    responses=responses(*_COMMON),
+)
+async def status(user_id: UserIdInPath, services: CurrentServices, with_tokens: MaySeeTokens) -> UserStatusView:
+    """Answered from the record, without asking the provider: fit for a hook that runs while a token is minted.
+
+    A user whom the service has never met is simply not verified. Write a `/` in the id as `%2F`.
+    """
+    return UserStatusView.of(await services.verifications.status(user_id), with_tokens=with_tokens)
+
+
+@admin_router.post(
+    "/{user_id:path}/reset",
+    operation_id="resetUser",
+    summary="Make the user's next login verify again",
+    responses=responses(*_COMMON, errors.Forbidden, errors.PayloadTooLarge),
+)
+async def reset(
+    user_id: UserIdInPath, services: CurrentServices, with_tokens: MaySeeTokens, body: ResetBody | None = None
+) -> UserStatusView:
+    """Clears `incode_idv_completed` and `incode_idv_completed_at`; what was begun before no longer counts.
+
+    With `identity` the enrolled identity is forgotten, too, and the next verification may enrol another person.
+    """
+    forget_identity = body is not None and body.identity
+    status_ = await services.verifications.reset(user_id, forget_identity=forget_identity)
+    return UserStatusView.of(status_, with_tokens=with_tokens)
+
+
+@admin_router.delete(
+    "/{user_id:path}",
+    status_code=204,
+    operation_id="eraseUser",
+    summary="Erase a user's record and every attempt",
+    responses=responses(*_COMMON, errors.Forbidden),
+)
+async def erase(user_id: UserIdInPath, services: CurrentServices) -> None:
+    """An attempt that is under way cannot bring the user back. Erasing a user whom the service has never met is no error."""
+    await services.verifications.erase(user_id)

@@ -1,0 +1,84 @@
+"""The demo's story, told in a terminal: each step, the request and its answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+
+from app.demo.relay import USER, curl
+
+_SHOWN = 60
+
+
+class DemoFailed(Exception):
+    """A step did not give what it promises."""
+
+
+async def tell(client: httpx.AsyncClient, service: str, key: str) -> None:
+    """Verify one user from start to claim, and the same user again. Raises DemoFailed."""
+    client.headers["Authorization"] = f"Bearer {key}"
+
+    _step("1. Mei logs in. The identity provider asks whether she must be verified.")
+    started = await _post(client, f"{service}/v1/verifications", dict(USER))
+    _expect(started, "redirect", "never_verified")
+
+    _step("2. The browser goes to the provider, where Mei shows her face and her document.")
+    came_back = await client.get(started["redirect_url"], params={**_query(started["redirect_url"]), "outcome": "verified"})
+    returned = _query(came_back.headers["Location"])
+    print(f"   GET {_short(started['redirect_url'])}")
+    print(f"   {came_back.status_code} {_short(came_back.headers['Location'])}")
+
+    _step("3. The identity provider relays what came back. The service exchanges the code and decides.")
+    callback = {"user_id": USER["user_id"], "verification_id": started["verification"]["id"], **returned}
+    _expect(await _post(client, f"{service}/v1/callback", callback), "continue", "verified")
+
+    _step("4. Mei logs in again. She was verified a moment ago: no redirect, the claim again.")
+    _expect(await _post(client, f"{service}/v1/verifications", dict(USER)), "continue", "recently_verified")
+
+
+def invite(service: str, sandbox: str, key: str) -> None:
+    """Say what there is to try."""
+    noor = {"user_id": "auth0|noor", "email": "noor@example.com"}
+    _step("Everything stays up. Try it yourself:")
+    print(f"   the API in a browser   {service}/docs")
+    print(f"   the sandbox provider   {sandbox}")
+    print(f"   the API key            {key}\n")
+    print("   Start a verification, open its redirect_url in a browser and choose how it ends:\n")
+    print(f"   {curl(service, key, '/v1/verifications', noor)}\n")
+    print("   Ctrl-C ends everything and leaves nothing behind.", flush=True)
+
+
+async def _post(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> dict[str, Any]:
+    response = await client.post(url, json=body)
+    print(f"   POST {url}")
+    print(_indented({name: _short(value) for name, value in body.items()}))
+    print(f"   {response.status_code}")
+    answer: dict[str, Any] = response.json()
+    print(_indented({name: answer.get(name) for name in ("action", "reason", "claims")}))
+    return answer
+
+
+def _expect(answer: dict[str, Any], action: str, reason: str) -> None:
+    if (answer.get("action"), answer.get("reason")) != (action, reason):
+        raise DemoFailed(f"expected {action}, {reason}")
+    if action == "continue" and not answer["claims"]:
+        raise DemoFailed("expected a claim")
+
+
+def _query(url: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(url).query))
+
+
+def _step(text: str) -> None:
+    print(f"\n{text}\n")
+
+
+def _indented(value: Any) -> str:
+    return "\n".join(f"   {line}" for line in json.dumps(value, indent=2, ensure_ascii=False).splitlines())
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

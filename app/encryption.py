@@ -1,0 +1,36 @@
+"""Encryption at rest: JSON sealed with Fernet (AES-128-CBC and HMAC-SHA-256), and bound to the row that it belongs to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from app.domain import Json
+
+
+class Unreadable(Exception):
+    """The sealed value was made with an unknown key, was changed, or belongs to another row."""
+
+
+class Cipher:
+    """Seals with the first of `keys` (Fernet keys, newest first) and opens with any of them."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._fernet = MultiFernet([Fernet(key) for key in keys])
+
+    def seal(self, owner: str, value: Json) -> bytes:
+        """The ciphertext of `value`, which only the row named `owner` can open."""
+        return self._fernet.encrypt(json.dumps([owner, value], separators=(",", ":")).encode("ascii"))
+
+    def open(self, owner: str, sealed: bytes) -> Json:
+        """The value that was sealed for `owner`. Raises Unreadable."""
+        try:
+            named, value = json.loads(self._fernet.decrypt(sealed))
+        except (InvalidToken, ValueError):
+            raise Unreadable from None
+        # Somebody who can write to the database must not be able to move one user's evidence into another user's row.
+        if named != owner:
+            raise Unreadable
+        return value

@@ -1,0 +1,43 @@
+"""The `.env` file: every setting with its meaning and default, written from the settings themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from app.settings import Settings
+
+_HEADING = "# The settings of the IDV Gateway. Lines that begin with «#» show a default.\n"
+
+
+def render(values: Mapping[str, str] | None = None) -> str:
+    """The file's text, with `values` filled in by the settings' names in capitals."""
+    given = values or {}
+    return _HEADING + "".join(
+        _entry(name.upper(), field, given.get(name.upper())) for name, field in Settings.model_fields.items()
+    )
+
+
+def _entry(name: str, field: FieldInfo, value: str | None) -> str:
+    fill_in = value is not None or field.is_required()
+    line = f"{name}={value or ''}" if fill_in else f"# {name}={_written(field.default)}"
+    return f"\n# {field.description}\n{line}\n"
+
+
+def _written(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return value.get_secret_value()
+        case bool():
+            return str(value).lower()
+        case frozenset():
+            return ",".join(sorted(value))
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

@@ -1,0 +1,96 @@
+"""The only place that wires things; the lifespan owns what must be closed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import httpx
+from asgi_correlation_id import CorrelationIdMiddleware
+from fastapi import FastAPI
+
+from app.api import callback, ops, users, verifications
+from app.api.deps import Services
+from app.api.problems import handle_problems
+from app.db import Database
+from app.domain import Clock, utc_now
+from app.encryption import Cipher
+from app.logs import configure_logging
+from app.middleware import RequestLog, SecurityHeaders
+from app.migrate import newest_revision
+from app.oidc.client import RelyingParty
+from app.settings import Settings, load_settings
+from app.state import StateSigner
+from app.store import Store
+from app.verification import Verifications
+
+MAX_BODY_BYTES = 64 * 1024
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
+_DESCRIPTION = """Have a person's identity verified at login, and get the claim for the tokens that you mint."""
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic) -> FastAPI:
+    """The service for these settings. `clock` gives the time in UTC, `monotonic` seconds for the ages of caches."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = Database(settings.database_url.get_secret_value())
+        async with httpx.AsyncClient(follow_redirects=False, timeout=settings.http_timeout_seconds) as client:
+            provider = RelyingParty(settings.provider, client, now=lambda: clock().timestamp(), monotonic=monotonic)
+            app.state.services = _services(settings, database, provider, clock)
+            yield
+        await database.close()
+
+    app = FastAPI(
+        title="IDV Gateway",
+        version=version("idv-gateway"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=MAX_BODY_BYTES,
+    )
+    handle_problems(app)
+    for router in (
+        verifications.router,
+        callback.router,
+        users.admin_router,
+        users.router,
+        ops.router,
+        ops.docs_router,
+    ):
+        app.include_router(router)
+    # The last one added is the outermost.
+    app.add_middleware(RequestLog)
+    app.add_middleware(SecurityHeaders, strict_transport=settings.public_url.startswith("https:"))
+    app.add_middleware(CorrelationIdMiddleware, validator=lambda value: bool(_REQUEST_ID.fullmatch(value)))
+    return app
+
+
+def from_environment() -> FastAPI:
+    """The service for the environment's settings: what each uvicorn worker calls. Raises SettingsInvalid."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    return create_app(settings)
+
+
+def _services(settings: Settings, database: Database, provider: RelyingParty, clock: Clock) -> Services:
+    return Services(
+        verifications=Verifications(
+            store=Store(database, Cipher(settings.fernet_keys)),
+            provider=provider,
+            signer=StateSigner(settings.redirect_secrets),
+            rules=settings.rules,
+            redirect_uri=settings.relay_redirect_uri,
+            lifetime=settings.lifetime,
+            clock=clock,
+        ),
+        database=database,
+        newest_revision=newest_revision(),
+        api_keys=settings.keys,
+        store_tokens=settings.store_tokens,
+    )

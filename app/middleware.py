@@ -1,0 +1,89 @@
+"""What every response gets: security headers, one log line, and a problem answer where the code below failed."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import problem_response
+from app.errors import InternalError
+from app.logs import fault_location
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_log = structlog.stdlib.get_logger("app.http")
+
+
+class SecurityHeaders:
+    """Adds the headers that a route has not set itself. Nothing under `/v1` is ever stored by a cache."""
+
+    def __init__(self, app: ASGIApp, *, strict_transport: bool) -> None:
+        self._app = app
+        self._headers = dict(HEADERS)
+        if strict_transport:
+            self._headers["Strict-Transport-Security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and complete the headers of its response."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+                if scope["path"].startswith("/v1"):
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class RequestLog:
+    """Logs each request by its route's template, never by its path, and turns what nobody caught into a problem answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and log how it ended."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 0
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:
+            # The exception's text may quote what a caller sent or what a provider answered: only its place is logged.
+            _log.error("unexpected_error", **fault_location(error))
+            if status:
+                raise
+            await problem_response(InternalError())(scope, receive, send_and_note)
+        _log.info(
+            "request",
+            method=scope["method"],
+            route=getattr(scope.get("route"), "path_format", None),
+            status=status,
+            duration_ms=round((time.perf_counter() - began) * 1000, 1),
+        )

@@ -1,0 +1,71 @@
+"""A cached document of the provider: one fetch at a time, and the last good one while the provider is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from app.oidc.errors import ProtocolError
+
+FRESH_SECONDS = 300.0
+USABLE_SECONDS = 24 * 3600.0
+FORCED_REFETCH_SECONDS = 60.0
+PAUSE_AFTER_FAILURE_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+class Cached(Generic[T]):
+    """A document fetched by `load`, fresh for 300 s and usable for a day when it cannot be fetched again.
+
+    `monotonic` gives seconds.
+    """
+
+    def __init__(self, load: Callable[[], Awaitable[T]], monotonic: Callable[[], float]) -> None:
+        self._load = load
+        self._monotonic = monotonic
+        self._value: T | None = None
+        self._loaded_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._forced_at = float("-inf")
+        self._fetching: asyncio.Task[T] | None = None
+
+    async def get(self) -> T:
+        """The document. Raises ProtocolError when there is none to be had."""
+        value, now = self._value, self._monotonic()
+        usable = value is not None and now - self._loaded_at < USABLE_SECONDS
+        fresh_enough = now - self._loaded_at < FRESH_SECONDS or now - self._tried_at < PAUSE_AFTER_FAILURE_SECONDS
+        if value is not None and usable and fresh_enough:
+            return value
+        try:
+            return await self._fetch()
+        except ProtocolError:
+            if value is None or not usable:
+                raise
+            return value
+
+    async def refetch(self) -> T:
+        """The document, fetched again unless that was done less than a minute ago: unknown key ids cost no more than that."""
+        now = self._monotonic()
+        if self._fetching is None:
+            if now - self._forced_at < FORCED_REFETCH_SECONDS:
+                return await self.get()
+            # Stamped before fetching: a fetch that fails must not open the way to the next one.
+            self._forced_at = now
+        return await self._fetch()
+
+    async def _fetch(self) -> T:
+        if self._fetching is None:
+            self._tried_at = self._monotonic()
+            self._fetching = asyncio.create_task(self._load_once())
+        # Shielded: the caller who gives up must not take the document from the others who wait for it.
+        return await asyncio.shield(self._fetching)
+
+    async def _load_once(self) -> T:
+        try:
+            value = await self._load()
+            self._value, self._loaded_at = value, self._monotonic()
+            return value
+        finally:
+            self._fetching = None

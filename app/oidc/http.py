@@ -1,0 +1,71 @@
+"""One bounded HTTP exchange with the provider: a total deadline, a size cap, no redirect, no compression."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from app.oidc import strict_json
+from app.oidc.errors import ProviderUnavailable
+
+MAX_ANSWER_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an endpoint answered. `endpoint` is its role, for messages; `media_type` is in lower case."""
+
+    endpoint: str
+    status: int
+    media_type: str
+    body: bytes
+
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object; raises ProviderUnavailable when it is none or is not labelled as JSON."""
+        if self.media_type != "application/json" and not self.media_type.endswith("+json"):
+            raise ProviderUnavailable(f"{self.endpoint}: not labelled as JSON")
+        try:
+            return strict_json.parse_object(self.body)
+        except ValueError:
+            raise ProviderUnavailable(f"{self.endpoint}: not a JSON object") from None
+
+
+async def send(client: httpx.AsyncClient, request: httpx.Request, *, endpoint: str, timeout: float) -> Answer:
+    """Send once and read the whole answer within `timeout` seconds. Raises ProviderUnavailable, never retries."""
+    try:
+        async with asyncio.timeout(timeout):
+            return await _exchange(client, request, endpoint)
+    except TimeoutError:
+        raise ProviderUnavailable(f"{endpoint}: no answer in time") from None
+    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError):
+        raise ProviderUnavailable(f"{endpoint}: connection failed") from None
+
+
+async def _exchange(client: httpx.AsyncClient, request: httpx.Request, endpoint: str) -> Answer:
+    # Asking for no compression, and refusing it, leaves no room for a small answer that unpacks to gigabytes.
+    request.headers["Accept-Encoding"] = "identity"
+    response = await client.send(request, stream=True, follow_redirects=False)
+    try:
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise ProviderUnavailable(f"{endpoint}: compressed though not asked to")
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise ProviderUnavailable(f"{endpoint}: answer over 1 MiB")
+    finally:
+        await response.aclose()
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return Answer(endpoint, response.status_code, media_type, bytes(body))
+
+
+async def get_json(client: httpx.AsyncClient, url: str, *, endpoint: str, timeout: float) -> dict[str, Any]:
+    """The JSON object at `url`. Raises ProviderUnavailable for any other status than 200, and for any other body."""
+    request = client.build_request("GET", url, headers={"Accept": "application/json"})
+    answer = await send(client, request, endpoint=endpoint, timeout=timeout)
+    if answer.status != httpx.codes.OK:
+        raise ProviderUnavailable(f"{endpoint}: HTTP {answer.status}")
+    return answer.json_object()

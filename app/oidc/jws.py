@@ -1,0 +1,49 @@
+"""The signature seam: the only import of python-jose. It checks and makes signatures, and decides nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from jose import jws
+from jose.exceptions import JOSEError
+
+from app.oidc import strict_json
+
+
+class SignatureInvalid(Exception):
+    """The token is not a compact JWS, or its signature is not by this key."""
+
+
+def unverified_header(token: str) -> dict[str, Any]:
+    """The protected header, before any check (RFC 7515 section 4). Raises SignatureInvalid when there is none."""
+    encoded = token.partition(".")[0]
+    try:
+        return strict_json.parse_object(base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True))
+    except ValueError:
+        raise SignatureInvalid from None
+
+
+def verify(token: str, key: Mapping[str, str] | str, algorithm: str) -> dict[str, Any]:
+    """The payload of a token that `key` signed with `algorithm`. Raises SignatureInvalid, for a payload that is no object too."""
+    material = key if isinstance(key, str) else {**key, "alg": algorithm}
+    try:
+        payload = jws.verify(token, material, algorithms=[algorithm])
+        return strict_json.parse_object(payload)
+    except (JOSEError, ValueError, TypeError, AttributeError, RecursionError):
+        raise SignatureInvalid from None
+
+
+def sign_hs256(claims: Mapping[str, Any], secret: str, *, token_type: str = "JWT") -> str:  # noqa: S107  a header value
+    """A compact JWS over `claims`, HS256 under `secret`, with `typ` in its header."""
+    return str(jws.sign(dict(claims), secret, headers={"typ": token_type}, algorithm="HS256"))
+
+
+def verify_hs256(token: str, secret: str, *, token_type: str = "JWT") -> dict[str, Any]:  # noqa: S107  a header value
+    """The claims of a token made by `sign_hs256`. Raises SignatureInvalid when algorithm, type or signature differ."""
+    header = unverified_header(token)
+    if header.get("alg") != "HS256" or not hmac.compare_digest(str(header.get("typ")).encode(), token_type.encode()):
+        raise SignatureInvalid
+    return verify(token, secret, "HS256")

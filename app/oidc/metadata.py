@@ -1,0 +1,72 @@
+"""The provider's metadata: OpenID Connect Discovery 1.0."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from app.oidc.errors import ProviderUnavailable
+
+WELL_KNOWN = "/.well-known/openid-configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderMetadata:
+    """What the relying party uses of the discovery document. `issuer_in_response` says that `iss` is promised (RFC 9207)."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    userinfo_endpoint: str | None
+    issuer_in_response: bool
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a URL's host is this machine: `localhost` or a loopback address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def is_safe_url(url: str, *, allow_http: bool) -> bool:
+    """Whether `url` is absolute, without user info or fragment, and https, or http on loopback or where it is allowed."""
+    if not url.isascii() or not url.isprintable() or any(c in url for c in " \\"):
+        return False
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  a bad port raises here
+    except ValueError:
+        return False
+    if not parts.hostname or parts.username is not None or parts.password is not None or "#" in url:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and (allow_http or is_loopback(parts.hostname)))
+
+
+def parse(document: Mapping[str, Any], *, issuer: str, allow_http: bool) -> ProviderMetadata:
+    """The metadata in a discovery document; its issuer must be ours exactly (section 4.3). Raises ProviderUnavailable."""
+    if document.get("issuer") != issuer:
+        raise ProviderUnavailable("discovery: the issuer is not INCODE_ISSUER")
+    if document.get("require_pushed_authorization_requests") is True:
+        raise ProviderUnavailable("discovery: the provider requires pushed authorization requests, which are not supported")
+
+    def endpoint(name: str) -> str:
+        url = document.get(name)
+        if not isinstance(url, str) or not is_safe_url(url, allow_http=allow_http):
+            raise ProviderUnavailable(f"discovery: {name} is missing or not an https address")
+        return url
+
+    return ProviderMetadata(
+        issuer=issuer,
+        authorization_endpoint=endpoint("authorization_endpoint"),
+        token_endpoint=endpoint("token_endpoint"),
+        jwks_uri=endpoint("jwks_uri"),
+        userinfo_endpoint=endpoint("userinfo_endpoint") if document.get("userinfo_endpoint") else None,
+        issuer_in_response=document.get("authorization_response_iss_parameter_supported") is True,
+    )

@@ -1,0 +1,46 @@
+"""JSON as RFC 8259 means it: what two parsers could read differently is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """The JSON object in `text`.
+
+    Raises ValueError for anything else, and for duplicate names, non-finite numbers, lone surrogates and hopeless nesting:
+    a claim that one reader sees and another does not is a way around a check (RFC 8259 sections 4, 6, 8.2 and 9).
+    """
+    try:
+        value = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_object_without_duplicates,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+        )
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("duplicate name")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("number out of range")
+    return number
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise ValueError("not a JSON number")

@@ -1,0 +1,161 @@
+"""The decisions, as total functions of their arguments: no I/O, no clock, no settings but the rules handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from app.domain import (
+    Accepted,
+    Action,
+    Attempt,
+    Evidence,
+    Failure,
+    Purpose,
+    Reason,
+    Rules,
+    Status,
+    UserRecord,
+    Verdict,
+)
+from app.failures import is_about_the_person, stored_text
+
+INTERRUPTED_AFTER = timedelta(seconds=20)
+REPEATABLE_FOR = timedelta(minutes=5)
+
+
+def standing(record: UserRecord | None, now: datetime, rules: Rules) -> Reason:
+    """`RECENTLY_VERIFIED` when the record's verification stands at `now`, else why it does not."""
+    if record is None:
+        return Reason.NEVER_VERIFIED
+    if not record.completed:
+        return Reason.NOT_VERIFIED
+    if not record.intact or record.evidence is None or record.completed_at is None:
+        return Reason.RECORD_INVALID
+    if record.completed_at > now + timedelta(seconds=rules.clock_skew_seconds):
+        return Reason.RECORD_INVALID
+    ends_at = reverify_at(record, rules)
+    if ends_at is not None and now >= ends_at:
+        return Reason.REVERIFICATION_DUE
+    return Reason.RECENTLY_VERIFIED
+
+
+def reverify_at(record: UserRecord, rules: Rules) -> datetime | None:
+    """When the verification on file ends. None: never (a window of 0, or one that ends beyond the calendar)."""
+    if record.completed_at is None or not rules.reverification_hours:
+        return None
+    try:
+        return record.completed_at + timedelta(hours=rules.reverification_hours)
+    except OverflowError:
+        return None
+
+
+def reason_to_verify(record: UserRecord | None, now: datetime, rules: Rules, *, purpose: Purpose, force: bool) -> Reason | None:
+    """Why the user must be verified now, or None inside the window."""
+    if purpose is Purpose.STEP_UP:
+        return Reason.STEP_UP
+    reason = standing(record, now, rules)
+    if reason is not Reason.RECENTLY_VERIFIED:
+        return reason
+    return Reason.FORCED if force else None
+
+
+def locked_until(failures: Sequence[datetime], now: datetime, rules: Rules) -> datetime | None:
+    """Until when no further attempt is allowed, given the times of the failures about the person; None if it is."""
+    window = timedelta(hours=rules.attempt_window_hours)
+    recent = sorted((at for at in failures if at > now - window), reverse=True)
+    if not rules.attempt_limit or len(recent) < rules.attempt_limit:
+        return None
+    return recent[rules.attempt_limit - 1] + window
+
+
+def judge(verdict: Verdict, record: UserRecord | None, rules: Rules, purpose: Purpose) -> Accepted | Failure:
+    """Whether the verdict counts for this user: first the status, then the identity."""
+    evidence = verdict.evidence
+    failure = _judge_status(evidence.auth_overall_status, rules, purpose) or _judge_identity(
+        evidence.identity_id, record.identity_id if record else None, rules, purpose
+    )
+    if failure:
+        return failure
+    if verdict.userinfo_answered:
+        return Accepted(evidence)
+    return Accepted(_with_personal_data_on_file(evidence, record))
+
+
+def _judge_status(status: str | None, rules: Rules, purpose: Purpose) -> Failure | None:
+    if status is None:
+        required = rules.require_status or purpose is Purpose.STEP_UP
+        return Failure("status_missing") if required else None
+    return None if status in rules.accepted_statuses else Failure("status_not_accepted")
+
+
+def _judge_identity(came: str | None, enrolled: str | None, rules: Rules, purpose: Purpose) -> Failure | None:
+    if purpose is Purpose.STEP_UP:
+        if enrolled is None:
+            return Failure("identity_not_established")
+        return None if came == enrolled else Failure("identity_mismatch")
+    if enrolled is None or came == enrolled or rules.allow_identity_change:
+        return None
+    return Failure("identity_mismatch")
+
+
+def _with_personal_data_on_file(evidence: Evidence, record: UserRecord | None) -> Evidence:
+    on_file = record.evidence if record else None
+    if on_file is None or evidence.identity_id is None or on_file.identity_id != evidence.identity_id:
+        return evidence
+    return replace(evidence, pii=on_file.pii, userinfo=on_file.userinfo)
+
+
+def after_success(record: UserRecord | None, accepted: Accepted, now: datetime) -> UserRecord:
+    """The record after a login verification that counts. Ids that did not come back stay as they were."""
+    before = record or UserRecord()
+    evidence = accepted.evidence
+    return UserRecord(
+        completed=True,
+        completed_at=now,
+        interview_id=evidence.interview_id or before.interview_id,
+        identity_id=evidence.identity_id or before.identity_id,
+        error=None,
+        evidence=evidence,
+    )
+
+
+def after_failure(record: UserRecord | None, failure: Failure, now: datetime, rules: Rules) -> UserRecord:
+    """The record after a failed login verification, which keeps the error, and what stands unless that is taken away."""
+    before = record or UserRecord()
+    stands = standing(record, now, rules) is Reason.RECENTLY_VERIFIED
+    keeps = stands and not is_about_the_person(failure)
+    return replace(before, completed=before.completed if keeps else False, error=stored_text(failure))
+
+
+def after_reset(record: UserRecord, *, forget_identity: bool) -> UserRecord:
+    """The record after an administrator's reset; forgetting the identity forgets what that person brought, too."""
+    if forget_identity:
+        return UserRecord(error=record.error)
+    return replace(record, completed=None, completed_at=None)
+
+
+def action_on_failure(purpose: Purpose, rules: Rules) -> Action:
+    """What the caller does after a failure: a step-up never goes on."""
+    return Action.DENY if rules.block_on_failure or purpose is Purpose.STEP_UP else Action.CONTINUE
+
+
+def at(attempt: Attempt, now: datetime) -> Attempt:
+    """The attempt as it stands at `now`: time alone expires a pending one and interrupts an exchange."""
+    if attempt.status is Status.PENDING and now >= attempt.expires_at:
+        return replace(attempt, status=Status.EXPIRED, failure=Failure("verification_expired"))
+    if is_interrupted(attempt, now):
+        return replace(attempt, status=Status.FAILED, failure=Failure("callback_interrupted"))
+    return attempt
+
+
+def is_interrupted(attempt: Attempt, now: datetime) -> bool:
+    """Whether the exchange began so long ago that the process which began it must have died."""
+    began = attempt.exchange_started_at
+    return attempt.status is Status.EXCHANGING and began is not None and now >= began + INTERRUPTED_AFTER
+
+
+def is_repeatable(attempt: Attempt, now: datetime) -> bool:
+    """Whether a finished attempt's answer may still be given again."""
+    return attempt.finished_at is not None and now < attempt.finished_at + REPEATABLE_FOR

@@ -1,0 +1,31 @@
+"""Alembic's environment: on the connection that `app.migrate` hands it, or on DATABASE_URL for its own command line."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy.engine import Connection
+
+from app.db import Base, Database
+from app.settings import load_settings
+
+
+def run_on(connection: Connection) -> None:
+    """Run what the command asked for, in one transaction."""
+    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def connect_and_run() -> None:
+    """Open the configured database for Alembic's own command line."""
+    database = Database(load_settings().database_url.get_secret_value())
+    async with database.writing() as session:
+        await (await session.connection()).run_sync(run_on)
+    await database.close()
+
+
+given = context.config.attributes.get("connection")
+if given is None:
+    asyncio.run(connect_and_run())
+else:
+    run_on(given)

@@ -1,0 +1,82 @@
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from app.main import create_app
+from app.sandbox import Sandbox
+from tests.harness.clock import Clock
+from tests.harness.databases import PostgresDatabases, SqliteFiles, migrate, postgres_or_skip
+from tests.harness.provider import ProviderHost, new_sandbox
+from tests.harness.service import Service, settings_for
+
+MakeService = Callable[..., Awaitable[Service]]
+
+
+@pytest.fixture(scope="session")
+def provider_host() -> Iterator[ProviderHost]:
+    with ProviderHost().running() as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> SqliteFiles:
+    return SqliteFiles(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres_databases() -> Iterator[PostgresDatabases]:
+    postgres_or_skip()
+    databases = PostgresDatabases()
+    template = databases.new()
+    migrate(next(template))
+    yield databases
+    template.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh, migrated database on each engine in turn."""
+    if request.param == "sqlite":
+        files: SqliteFiles = request.getfixturevalue("sqlite_files")
+        yield files.new(tmp_path)
+    else:
+        databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
+        yield from databases.new(databases.template)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sandbox(provider_host: ProviderHost, clock: Clock) -> Sandbox:
+    return new_sandbox(provider_host, clock)
+
+
+@pytest_asyncio.fixture
+async def make_service(
+    provider_host: ProviderHost, sandbox: Sandbox, database_url: str, clock: Clock
+) -> AsyncIterator[MakeService]:
+    """Services with settings of the test's own; several share the database, as several processes would."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**settings: Any) -> Service:
+            chosen = settings_for(provider_host.url, database_url, **settings)
+            app = create_app(chosen, clock=clock, monotonic=clock.monotonic)
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            service = Service(app, sandbox, chosen)
+            stack.push_async_callback(service.close)
+            return service
+
+        yield make
+
+
+@pytest_asyncio.fixture
+async def service(make_service: MakeService) -> Service:
+    """The service with its defaults, on each engine in turn."""
+    return await make_service()

@@ -1,0 +1,53 @@
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.sandbox import Client, Sandbox, SandboxConfig
+from tests.harness.clock import Clock
+
+CLIENT_ID = "idv-gateway"
+CLIENT_SECRET = "sandbox client secret: with spaces & signs"
+REDIRECT_URI = "https://tenant.example/continue"
+
+
+class ProviderHost:
+    """A web server in a thread of its own, which serves whatever provider the running test has put there."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._listener = listener
+        self._server = uvicorn.Server(
+            uvicorn.Config(self._serve, log_config=None, access_log=False, lifespan="off", interface="asgi3")
+        )
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None
+        await self.app(scope, receive, send)
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._listener]))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["ProviderHost"]:
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive()
+        yield self
+        self._server.should_exit = True
+        self._thread.join()
+
+
+def new_sandbox(host: ProviderHost, clock: Clock) -> Sandbox:
+    client = Client(CLIENT_ID, CLIENT_SECRET, "The service under test", (REDIRECT_URI,))
+    sandbox = Sandbox(SandboxConfig(issuer=host.url, clients=(client,)), clock)
+    host.app = sandbox.app
+    return sandbox

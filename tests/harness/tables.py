@@ -1,0 +1,44 @@
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from tests.harness.service import Service
+
+
+class Tables:
+    """A service's database, read and changed behind its back, with an engine that is not the service's."""
+
+    def __init__(self, service: Service) -> None:
+        self.url = service.settings.database_url.get_secret_value()
+        self.is_sqlite = self.url.startswith("sqlite")
+        self._engine = create_async_engine(self.url, poolclass=NullPool)
+
+    def moment(self, at: datetime) -> Any:
+        """A moment as this database's driver takes it."""
+        return at.isoformat(timespec="microseconds") if self.is_sqlite else at
+
+    async def change(self, statement: str, **values: Any) -> int:
+        async with self._engine.begin() as connection:
+            return (await connection.execute(text(statement), values)).rowcount
+
+    async def rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
+        async with self._engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(text(statement), values)).mappings()]
+
+    async def user(self, user_id: str) -> dict[str, Any] | None:
+        found = await self.rows("SELECT * FROM users WHERE user_id = :user_id", user_id=user_id)
+        return found[0] if found else None
+
+    async def attempts(self, user_id: str) -> list[dict[str, Any]]:
+        """The user's attempts, oldest first."""
+        return await self.rows(
+            "SELECT * FROM verifications WHERE user_id = :user_id ORDER BY created_at", user_id=user_id
+        )
+
+    async def attempt_status(self, started: dict[str, Any]) -> str:
+        """The stored status of an attempt, given the decision that started it."""
+        found = await self.rows("SELECT status FROM verifications WHERE id = :id", id=started["verification"]["id"])
+        return str(found[0]["status"])
