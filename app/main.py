@@ -19,7 +19,7 @@ from app.db import Database
 from app.domain import Clock, utc_now
 from app.encryption import Cipher
 from app.logs import configure_logging
-from app.middleware import RequestLog, SecurityHeaders
+from app.middleware import BodyLimit, RequestLog, SecurityHeaders
 from app.migrate import newest_revision
 from app.oidc.client import RelyingParty
 from app.settings import Settings, load_settings
@@ -52,7 +52,6 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callabl
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_BODY_BYTES,
     )
     handle_problems(app)
     for router in (
@@ -65,6 +64,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callabl
     ):
         app.include_router(router)
     # The last one added is the outermost.
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, strict_transport=settings.public_url.startswith("https:"))
     app.add_middleware(CorrelationIdMiddleware, validator=lambda value: bool(_REQUEST_ID.fullmatch(value)))
