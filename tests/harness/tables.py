@@ -1,11 +1,15 @@
 from datetime import datetime
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from tests.harness.service import Service
+
+on_sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For a test of what is SQLite's own, and for a table of cases that do not reach the database."""
 
 
 class Tables:
@@ -34,9 +38,7 @@ class Tables:
 
     async def attempts(self, user_id: str) -> list[dict[str, Any]]:
         """The user's attempts, oldest first."""
-        return await self.rows(
-            "SELECT * FROM verifications WHERE user_id = :user_id ORDER BY created_at", user_id=user_id
-        )
+        return await self.rows("SELECT * FROM verifications WHERE user_id = :user_id ORDER BY created_at", user_id=user_id)
 
     async def attempt_status(self, started: dict[str, Any]) -> str:
         """The stored status of an attempt, given the decision that started it."""

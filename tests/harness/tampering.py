@@ -28,16 +28,20 @@ class TamperedProvider:
         self.asked: Counter[str] = Counter()
         self._sandbox = sandbox.app
         self._replaced: dict[str, ASGIApp] = {}
-        self._altered: dict[str, Callable[[Any], Any]] = {}
+        self._rewritten: dict[str, Callable[[bytes], ASGIApp]] = {}
         host.app = self
 
     def replace(self, endpoint: Endpoint, answer: ASGIApp) -> None:
         """Answer with `answer` instead; every Starlette response is such an application."""
         self._replaced[PATHS[endpoint]] = answer
 
+    def rewrite(self, endpoint: Endpoint, make: Callable[[bytes], ASGIApp]) -> None:
+        """Let the sandbox answer, and send what `make` makes of the body of its answer."""
+        self._rewritten[PATHS[endpoint]] = make
+
     def alter(self, endpoint: Endpoint, change: Callable[[Any], Any]) -> None:
-        """Let the sandbox answer, and send what `change` makes of its JSON."""
-        self._altered[PATHS[endpoint]] = change
+        """Let the sandbox answer, and send what `change` makes of the JSON of its answer."""
+        self.rewrite(endpoint, lambda body: JSONResponse(change(json.loads(body))))
 
     def asked_at(self, endpoint: Endpoint) -> int:
         return self.asked[PATHS[endpoint]]
@@ -47,17 +51,16 @@ class TamperedProvider:
         self.asked[path] += 1
         if answer := self._replaced.get(path):
             await answer(scope, receive, send)
-        elif change := self._altered.get(path):
-            status, body = await self._answer(scope, receive)
-            await JSONResponse(change(json.loads(body)), status)(scope, receive, send)
+        elif make := self._rewritten.get(path):
+            await make(await self._body(scope, receive))(scope, receive, send)
         else:
             await self._sandbox(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
         sent: list[Message] = []
 
         async def keep(message: Message) -> None:
             sent.append(message)
 
         await self._sandbox(scope, receive, keep)
-        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+        return b"".join(message.get("body", b"") for message in sent)

@@ -1,0 +1,689 @@
+"""The provider at its worst: away, slow, silent, or answering what it should not. What is asked of it is counted.
+
+What a verification comes to does not depend on the database here, so one engine is enough.
+"""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from app.sandbox import Sandbox
+from app.sandbox.observation import Endpoint
+from tests.conftest import MakeService
+from tests.harness.clock import Clock
+from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, ProviderHost
+from tests.harness.service import CLAIM, Json, Service
+from tests.harness.tables import on_sqlite_only
+from tests.harness.tampering import TamperedProvider
+from tests.harness.waiting import arrivals
+
+pytestmark = on_sqlite_only
+
+USER = "auth0|ana"
+EMAIL = "ana@example.com"
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def provider(provider_host: ProviderHost, sandbox: Sandbox) -> TamperedProvider:
+    return TamperedProvider(provider_host, sandbox)
+
+
+def gist(decision: Json) -> tuple[str, str]:
+    return decision["action"], decision["reason"]
+
+
+async def enrol(service: Service, clock: Clock, user_id: str = USER) -> Json:
+    decision = await service.verify(user_id, email=EMAIL)
+    assert gist(decision) == ("continue", "verified")
+    clock.advance(minutes=1)
+    return decision
+
+
+def counted(service: Service) -> dict[str, int]:
+    """How often the back channel was used, by endpoint."""
+    asked = {endpoint: service.asked(endpoint) for endpoint in ("discovery", "token", "jwks", "userinfo")}
+    service.sandbox.requests.clear()
+    return asked
+
+
+# --- Outages and caches ---
+
+
+async def test_discovery_down_for_a_process_that_has_not_seen_it(
+    service: Service, make_service: MakeService, sandbox: Sandbox
+) -> None:
+    started = await service.start(USER)
+    back = await service.visit(started)
+    cold = await make_service()
+    sandbox.down = {"discovery"}
+    counted(service)
+
+    decision = await cold.finish(USER, started, **back)
+
+    assert gist(decision) == ("continue", "provider_unavailable")
+    assert "discovery" in decision["error"]["detail"]
+    asked = counted(service)
+    assert asked["discovery"] >= 1
+    assert (asked["token"], asked["jwks"], asked["userinfo"]) == (0, 0, 0)
+
+
+async def test_keys_down_for_a_process_that_has_not_seen_them(service: Service, sandbox: Sandbox) -> None:
+    sandbox.down = {"jwks"}
+
+    decision = await service.verify(USER)
+
+    assert gist(decision) == ("continue", "provider_unavailable")
+    assert "keys" in decision["error"]["detail"]
+    assert counted(service) == {"discovery": 1, "token": 1, "jwks": 1, "userinfo": 0}
+
+
+async def test_the_token_endpoint_down_is_asked_once_and_says_nothing_about_the_person(
+    service: Service, sandbox: Sandbox, clock: Clock
+) -> None:
+    first = await enrol(service, clock)
+    sandbox.down = {"token"}
+    counted(service)
+
+    decision = await service.verify(USER, force=True)
+
+    assert gist(decision) == ("continue", "provider_unavailable")
+    assert "token endpoint" in decision["error"]["detail"]
+    assert counted(service) == {"discovery": 0, "token": 1, "jwks": 0, "userinfo": 0}
+    assert (await service.status(USER))["claims"] == first["claims"]
+
+
+async def test_discovery_and_keys_are_served_from_the_cache_during_an_outage_of_up_to_a_day(
+    service: Service, sandbox: Sandbox, clock: Clock
+) -> None:
+    await service.verify(USER)
+    sandbox.down = {"discovery", "jwks"}
+
+    clock.advance(hours=23, minutes=59, seconds=59.999)
+    assert gist(await service.verify("auth0|bob")) == ("continue", "verified")
+    clock.advance(milliseconds=1)
+    assert gist(await service.start("auth0|eve")) == ("continue", "provider_unavailable")
+    sandbox.down = {"jwks"}
+    assert gist(await service.verify("auth0|eve")) == ("continue", "provider_unavailable")
+    sandbox.down = set()
+    assert gist(await service.verify("auth0|eve")) == ("continue", "verified")
+
+
+async def test_discovery_and_keys_are_fetched_again_after_five_minutes(service: Service, clock: Clock) -> None:
+    await service.verify(USER)
+    assert counted(service) == {"discovery": 1, "token": 1, "jwks": 1, "userinfo": 1}
+
+    clock.advance(seconds=299.999)
+    await service.verify("auth0|bob")
+    assert counted(service) == {"discovery": 0, "token": 1, "jwks": 0, "userinfo": 1}
+    clock.advance(milliseconds=1)
+    await service.verify("auth0|eve")
+    assert counted(service) == {"discovery": 1, "token": 1, "jwks": 1, "userinfo": 1}
+
+
+async def test_an_outage_is_not_made_worse_by_every_login(service: Service, sandbox: Sandbox, clock: Clock) -> None:
+    await service.start(USER)
+    sandbox.down = {"discovery"}
+    clock.advance(minutes=10)
+    counted(service)
+
+    for _ in range(5):
+        assert (await service.start(USER))["action"] == "redirect"
+
+    assert counted(service)["discovery"] == 1
+
+
+async def test_many_logins_at_once_fetch_discovery_once(service: Service) -> None:
+    with service.sandbox.hold("discovery") as gate:
+        logins = [asyncio.create_task(service.start(f"auth0|{n}")) for n in range(20)]
+        await arrivals(gate)
+    assert {decision["action"] for decision in await asyncio.gather(*logins)} == {"redirect"}
+    assert service.asked("discovery") == 1
+
+
+# --- Keys ---
+
+
+async def test_a_rotated_key_is_noticed_with_one_refetch(service: Service, sandbox: Sandbox) -> None:
+    await service.verify(USER)
+    counted(service)
+    sandbox.rotate_key()
+
+    assert gist(await service.verify("auth0|bob")) == ("continue", "verified")
+    assert counted(service) == {"discovery": 0, "token": 1, "jwks": 1, "userinfo": 1}
+    assert gist(await service.verify("auth0|eve")) == ("continue", "verified")
+    assert counted(service) == {"discovery": 0, "token": 1, "jwks": 0, "userinfo": 1}
+
+
+async def _with_unknown_keys(service: Service, provider: TamperedProvider) -> None:
+    """Let the provider sign with a key that its key set does not hold."""
+    keys: list[bytes] = []
+
+    def remember(body: bytes) -> Response:
+        keys.append(body)
+        return Response(keys[0], media_type="application/json")
+
+    provider.rewrite("jwks", remember)
+    assert gist(await service.verify("auth0|first")) == ("continue", "verified")
+    service.sandbox.rotate_key()
+    counted(service)
+
+
+async def test_unknown_keys_cost_one_refetch_a_minute(service: Service, provider: TamperedProvider, clock: Clock) -> None:
+    await _with_unknown_keys(service, provider)
+
+    for refetches in (1, 0, 0):
+        decision = await service.verify(USER)
+        assert gist(decision) == ("continue", "id_token_invalid")
+        assert "kid" in decision["error"]["detail"]
+        assert counted(service) == {"discovery": 0, "token": 1, "jwks": refetches, "userinfo": 0}
+    clock.advance(seconds=59.999)
+    await service.verify(USER)
+    assert counted(service)["jwks"] == 0
+    clock.advance(milliseconds=1)
+    await service.verify(USER)
+    assert counted(service)["jwks"] == 1
+
+
+async def test_unknown_keys_at_once_cost_one_refetch(make_service: MakeService, provider: TamperedProvider) -> None:
+    service = await make_service(http_timeout_seconds=6.5)
+    await _with_unknown_keys(service, provider)
+    started = [await service.start(f"auth0|{n}") for n in range(10)]
+    visits = [(one, await service.visit(one)) for one in started]
+
+    with service.sandbox.hold("jwks") as gate:
+        callbacks = [asyncio.create_task(service.finish(one["verification"]["user_id"], one, **back)) for one, back in visits]
+        await arrivals(gate)
+
+    assert {gist(decision) for decision in await asyncio.gather(*callbacks)} == {("continue", "id_token_invalid")}
+    assert service.asked("jwks") == 1
+
+
+async def test_a_refetch_that_fails_does_not_hammer_either(service: Service, sandbox: Sandbox) -> None:
+    await service.verify(USER)
+    sandbox.rotate_key()
+    sandbox.down = {"jwks"}
+    counted(service)
+
+    for _ in range(4):
+        assert (await service.verify("auth0|bob"))["reason"] in {"provider_unavailable", "id_token_invalid"}
+
+    assert counted(service)["jwks"] == 1
+
+
+# --- Answers that are none ---
+
+Fault = Callable[[bytes], Response]
+
+
+def as_json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status, headers, "application/json")
+
+
+FAULTS: dict[str, Fault] = {
+    "a temporary redirect": lambda body: as_json(body, 307, {"Location": "/elsewhere"}),
+    "a redirect": lambda body: as_json(body, 302, {"Location": "/elsewhere"}),
+    "labelled as HTML": lambda body: Response(body, media_type="text/html"),
+    "labelled as JavaScript": lambda body: Response(body, media_type="text/javascript"),
+    "not labelled": Response,
+    "an array": lambda body: as_json(b"[" + body + b"]"),
+    "null": lambda _: as_json(b"null"),
+    "nothing": lambda _: as_json(b""),
+    "cut off": lambda body: as_json(body[:-1]),
+    "two of them": lambda body: as_json(body + body),
+    "a name twice": lambda body: as_json(body[:-1] + b',"a":1,"a":2}'),
+    "NaN": lambda body: as_json(body[:-1] + b',"a":NaN}'),
+    "not UTF-8": lambda body: as_json(body[:-1] + b',"a":"\xff"}'),
+    "nested without end": lambda body: as_json(body[:-1] + b',"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "a byte over 1 MiB": lambda body: as_json(body.ljust(MIB + 1)),
+    "compressed": lambda body: as_json(gzip.compress(body), headers={"Content-Encoding": "gzip"}),
+    "labelled as compressed": lambda body: as_json(body, headers={"Content-Encoding": "br"}),
+    "HTTP 201": lambda body: as_json(body, 201),
+    "HTTP 404": lambda body: as_json(body, 404),
+    "HTTP 429": lambda body: as_json(body, 429),
+    "HTTP 500": lambda body: as_json(body, 500),
+    "HTTP 503": lambda body: as_json(body, 503),
+}
+FINE: dict[str, Fault] = {
+    "1 MiB": lambda body: as_json(body.ljust(MIB)),
+    "with a charset": lambda body: Response(body, media_type="application/json; charset=UTF-8"),
+    "labelled as some kind of JSON": lambda body: Response(body, media_type="Application/Something+JSON"),
+}
+
+
+async def test_discovery_that_is_no_answer_stops_the_start(service: Service, provider: TamperedProvider) -> None:
+    for name, fault in FAULTS.items():
+        provider.rewrite("discovery", fault)
+
+        decision = await service.start(USER)
+
+        assert gist(decision) == ("continue", "provider_unavailable"), name
+        assert "discovery" in decision["error"]["detail"]
+        assert decision["verification"] is None
+    assert provider.asked.keys() == {"/.well-known/openid-configuration"}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("endpoint", "name"), [("token", "token endpoint"), ("jwks", "keys")])
+async def test_an_exchange_that_is_not_answered_says_nothing_about_the_person(
+    service: Service, provider: TamperedProvider, endpoint: Endpoint, name: str, fault: Fault
+) -> None:
+    provider.rewrite(endpoint, fault)
+
+    decision = await service.verify(USER)
+
+    assert gist(decision) == ("continue", "provider_unavailable")
+    assert name in decision["error"]["detail"]
+    assert provider.asked_at(endpoint) == 1
+    assert provider.asked["/elsewhere"] == provider.asked_at("userinfo") == 0
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_userinfo_that_is_no_answer_is_no_failure(service: Service, provider: TamperedProvider, fault: Fault) -> None:
+    provider.rewrite("userinfo", fault)
+
+    decision = await service.verify(USER)
+
+    assert gist(decision) == ("continue", "verified")
+    assert decision["claims"][CLAIM]["pii"] == {}
+    assert not decision["app_metadata"]["incode_idv"].get("userinfo")
+    assert provider.asked_at("userinfo") >= 1
+    assert provider.asked["/elsewhere"] == 0
+
+
+@pytest.mark.parametrize("answer", FINE.values(), ids=FINE)
+async def test_unusual_answers_that_are_fine(service: Service, provider: TamperedProvider, answer: Fault) -> None:
+    for endpoint in ("discovery", "token", "jwks", "userinfo"):
+        provider.rewrite(endpoint, answer)
+
+    decision = await service.verify(USER, email=EMAIL)
+
+    assert gist(decision) == ("continue", "verified")
+    assert decision["claims"][CLAIM]["pii"]["email"] == EMAIL
+
+
+@pytest.mark.parametrize("endpoint", ["discovery", "token", "jwks", "userinfo"])
+async def test_a_provider_that_keeps_silent_is_given_up(make_service: MakeService, endpoint: Endpoint) -> None:
+    service = await make_service(http_timeout_seconds=0.3)
+    # The gate stays shut until the service has answered: only its own time-out can end the wait.
+    with service.sandbox.hold(endpoint):
+        decision = await service.start(USER)
+        if endpoint != "discovery":
+            decision = await service.finish(USER, decision, **await service.visit(decision))
+
+    if endpoint == "userinfo":
+        assert gist(decision) == ("continue", "verified")
+        assert decision["claims"][CLAIM]["pii"] == {}
+    else:
+        assert gist(decision) == ("continue", "provider_unavailable")
+        assert "no answer in time" in decision["error"]["detail"]
+        assert service.asked(endpoint) == 1
+
+
+async def test_a_provider_that_answers_drop_by_drop_is_given_up(make_service: MakeService, provider: TamperedProvider) -> None:
+    service = await make_service(http_timeout_seconds=0.3)
+
+    def slowly(body: bytes) -> StreamingResponse:
+        async def drops() -> AsyncIterator[bytes]:
+            for _ in range(40):
+                yield b" "
+                await asyncio.sleep(0.1)
+            yield body
+
+        return StreamingResponse(drops(), media_type="application/json")
+
+    provider.rewrite("token", slowly)
+
+    decision = await service.verify(USER)
+
+    assert gist(decision) == ("continue", "provider_unavailable")
+    assert provider.asked_at("token") == 1
+
+
+@asynccontextmanager
+async def hanging_up() -> AsyncIterator[tuple[str, list[None]]]:
+    """A server that closes every connection at once; gives its URL and one entry for each connection."""
+    connections: list[None] = []
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(None)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", connections
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("token_endpoint", "provider_unavailable"),
+        ("jwks_uri", "provider_unavailable"),
+        ("userinfo_endpoint", "verified"),
+    ],
+)
+async def test_a_provider_that_hangs_up(service: Service, provider: TamperedProvider, endpoint: str, reason: str) -> None:
+    async with hanging_up() as (url, connections):
+        provider.alter("discovery", lambda document: {**document, endpoint: url})
+        decision = await service.verify(USER)
+
+    assert gist(decision) == ("continue", reason)
+    assert connections
+    if endpoint == "token_endpoint":
+        assert len(connections) == 1
+
+
+async def test_a_server_that_hangs_up_or_is_not_there(make_service: MakeService) -> None:
+    async with hanging_up() as (url, connections):
+        assert gist(await (await make_service(incode_server_url=url)).start(USER)) == (
+            "continue",
+            "provider_unavailable",
+        )
+        assert connections
+    assert gist(await (await make_service(incode_server_url=url)).start(USER)) == ("continue", "provider_unavailable")
+
+
+# --- The discovery document ---
+
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint")
+
+
+def changed(**names: Any) -> Callable[[Json], Json]:
+    return lambda document: {**document, **names}
+
+
+UNSAFE_URLS: tuple[Any, ...] = (
+    "http://provider.example/x",
+    "http://10.0.0.1/x",
+    "http://localhost.evil.example/x",
+    "http://127.0.0.1@evil.example/x",
+    "https://user:password@provider.example/x",
+    "https://provider.example/x#fragment",
+    "https:///x",
+    "//provider.example/x",
+    "/x",
+    "javascript:alert(1)",
+    "file:///etc/passwd",
+    "https://provider.example/x\r\nx: y",
+    7,
+    ["https://provider.example/x"],
+    {"url": "https://provider.example/x"},
+)
+
+
+@pytest.mark.parametrize("issuer", ["https://evil.example", "", None, 7, ["http://127.0.0.1"]])
+async def test_discovery_of_another_issuer(service: Service, provider: TamperedProvider, issuer: Any) -> None:
+    provider.alter("discovery", lambda document: {**document, "issuer": issuer})
+
+    assert gist(await service.start(USER)) == ("continue", "provider_unavailable")
+
+
+async def test_the_issuer_may_be_set_apart_from_the_server(make_service: MakeService, sandbox: Sandbox) -> None:
+    service = await make_service(incode_issuer="https://issuer.example")
+    assert gist(await service.start(USER)) == ("continue", "provider_unavailable")
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_discovery_with_an_address_that_is_not_safe(service: Service, provider: TamperedProvider, endpoint: str) -> None:
+    for url in UNSAFE_URLS:
+        provider.alter("discovery", changed(**{endpoint: url}))
+
+        decision = await service.start(USER)
+
+        assert gist(decision) == ("continue", "provider_unavailable"), url
+        assert endpoint in decision["error"]["detail"]
+
+
+@pytest.mark.parametrize("missing", ["issuer", "authorization_endpoint", "token_endpoint", "jwks_uri"])
+async def test_discovery_that_lacks_something(service: Service, provider: TamperedProvider, missing: str) -> None:
+    provider.alter("discovery", lambda document: {k: v for k, v in document.items() if k != missing})
+
+    assert gist(await service.start(USER)) == ("continue", "provider_unavailable")
+
+
+async def test_a_provider_without_userinfo_is_fine(service: Service, provider: TamperedProvider) -> None:
+    provider.alter("discovery", lambda document: {k: v for k, v in document.items() if k != "userinfo_endpoint"})
+
+    decision = await service.verify(USER)
+
+    assert gist(decision) == ("continue", "verified")
+    assert decision["claims"][CLAIM]["pii"] == {}
+    assert provider.asked_at("userinfo") == 0
+
+
+async def test_plain_http_beyond_this_machine_where_it_is_allowed(make_service: MakeService, provider: TamperedProvider) -> None:
+    url = "http://provider.internal/authorize"
+    provider.alter("discovery", lambda document: {**document, "authorization_endpoint": url})
+
+    decision = await (await make_service(allow_http=True)).start(USER)
+
+    assert decision["action"] == "redirect"
+    assert decision["redirect_url"].startswith(url + "?")
+
+
+async def test_a_provider_that_does_not_promise_iss(service: Service, provider: TamperedProvider) -> None:
+    promise = "authorization_response_iss_parameter_supported"
+    provider.alter("discovery", lambda document: {k: v for k, v in document.items() if k != promise})
+    started = await service.start(USER)
+    back = await service.visit(started)
+
+    wrong = await service.send_callback(USER, started, **{**back, "iss": "https://evil.example"})
+    assert (wrong.status_code, wrong.json()["code"]) == (409, "issuer_mismatch")
+    del back["iss"]
+    assert gist(await service.finish(USER, started, **back)) == ("continue", "verified")
+
+
+# --- The token endpoint's words ---
+
+TOKEN_ERRORS: dict[str, tuple[int, Any, str, bool]] = {
+    "invalid_grant": (400, {"error": "invalid_grant"}, "invalid_grant", False),
+    "invalid_grant, forbidden": (403, {"error": "invalid_grant"}, "invalid_grant", False),
+    "invalid_client": (401, {"error": "invalid_client"}, "invalid_client", True),
+    "invalid_client as a bad request": (400, {"error": "invalid_client"}, "invalid_client", True),
+    "invalid_request": (400, {"error": "invalid_request"}, "invalid_request", True),
+    "invalid_scope": (400, {"error": "invalid_scope"}, "invalid_scope", True),
+    "unauthorized_client": (400, {"error": "unauthorized_client"}, "unauthorized_client", True),
+    "unsupported_grant_type": (400, {"error": "unsupported_grant_type"}, "unsupported_grant_type", True),
+    "a made-up error": (400, {"error": "made_up"}, "token_exchange_failed", False),
+    "an error of another endpoint": (400, {"error": "access_denied"}, "token_exchange_failed", False),
+    "an error that is no text": (400, {"error": ["invalid_client"]}, "token_exchange_failed", False),
+    "no error": (400, {}, "token_exchange_failed", False),
+    "an array": (400, ["invalid_client"], "token_exchange_failed", False),
+    "an error with 200": (200, {"error": "invalid_grant"}, "invalid_grant", False),
+    "an error with 200, beside tokens": (
+        200,
+        {"error": "invalid_client", "access_token": "a", "token_type": "Bearer", "id_token": "a.b.c"},
+        "invalid_client",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "code", "stands"), TOKEN_ERRORS.values(), ids=TOKEN_ERRORS)
+async def test_the_token_endpoint_refuses(
+    service: Service, provider: TamperedProvider, clock: Clock, status: int, body: Any, *, code: str, stands: bool
+) -> None:
+    first = await enrol(service, clock)
+    said = {"error_description": "SECRET-OF-THE-PROVIDER"}
+    provider.replace("token", JSONResponse({**body, **said} if isinstance(body, dict) else body, status))
+    asked = provider.asked_at("token")
+
+    started = await service.start(USER, force=True)
+    response = await service.send_callback(USER, started, **await service.visit(started))
+
+    assert gist(response.json()) == ("continue", code)
+    assert "SECRET-OF-THE-PROVIDER" not in response.text
+    assert provider.asked_at("token") == asked + 1
+    status_now = await service.status(USER)
+    assert status_now["verified"] is stands
+    assert status_now["claims"] == (first["claims"] if stands else {})
+    assert status_now["app_metadata"]["incode_idv_error"] == code
+
+
+async def test_a_refusal_in_html_is_a_refusal(service: Service, provider: TamperedProvider) -> None:
+    provider.replace("token", Response("<h1>SECRET-OF-THE-PROVIDER</h1>", 400, media_type="text/html"))
+
+    started = await service.start(USER)
+    response = await service.send_callback(USER, started, **await service.visit(started))
+
+    assert gist(response.json()) == ("continue", "token_exchange_failed")
+    assert "SECRET-OF-THE-PROVIDER" not in response.text
+
+
+TOKEN_ANSWERS: dict[str, tuple[Json, str]] = {
+    "token_type MAC": ({"token_type": "MAC"}, "provider_unavailable"),
+    "token_type DPoP": ({"token_type": "DPoP"}, "provider_unavailable"),
+    "no token_type": ({"token_type": None}, "provider_unavailable"),
+    "token_type is no text": ({"token_type": ["Bearer"]}, "provider_unavailable"),
+    "no access token": ({"access_token": None}, "provider_unavailable"),
+    "an empty access token": ({"access_token": ""}, "provider_unavailable"),
+    "an access token that breaks a header": ({"access_token": "a\r\nX-Evil: 1"}, "provider_unavailable"),
+    "no ID token": ({"id_token": None}, "id_token_invalid"),
+    "an empty ID token": ({"id_token": ""}, "id_token_invalid"),
+    "an ID token that is no text": ({"id_token": {"sub": "x"}}, "id_token_invalid"),
+    "an ID token that is no JWT": ({"id_token": "not a token"}, "id_token_invalid"),
+    "an ID token of five parts": ({"id_token": "a.b.c.d.e"}, "id_token_invalid"),
+    "token_type in lower case": ({"token_type": "bearer"}, "verified"),
+    "no lifetime": ({"expires_in": None}, "verified"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), TOKEN_ANSWERS.values(), ids=TOKEN_ANSWERS)
+async def test_a_token_answer_with_something_changed(
+    service: Service, provider: TamperedProvider, change: Json, reason: str
+) -> None:
+    def altered(answer: Json) -> Json:
+        return {name: value for name, value in {**answer, **change}.items() if value is not None}
+
+    provider.alter("token", altered)
+
+    decision = await service.verify(USER)
+
+    assert gist(decision) == ("continue", reason)
+    assert provider.asked_at("token") == 1
+    assert provider.asked_at("userinfo") == (1 if reason == "verified" else 0)
+
+
+# --- Userinfo ---
+
+
+async def test_personal_data_on_file_is_kept_while_userinfo_is_down(service: Service, clock: Clock) -> None:
+    first = await enrol(service, clock)
+
+    decision = await service.verify(USER, "userinfo-down", force=True)
+
+    assert gist(decision) == ("continue", "verified")
+    pii = decision["claims"][CLAIM]["pii"]
+    assert pii == first["claims"][CLAIM]["pii"]
+    assert pii["email"] == EMAIL
+    on_file = decision["app_metadata"]["incode_idv"]
+    assert on_file["userinfo"] == first["app_metadata"]["incode_idv"]["userinfo"]
+    assert on_file["interview_id"] != first["app_metadata"]["incode_idv"]["interview_id"]
+
+
+async def test_personal_data_of_one_person_is_never_kept_for_another(make_service: MakeService, clock: Clock) -> None:
+    service = await make_service(allow_identity_change=True)
+    await enrol(service, clock)
+
+    decision = await service.verify(USER, "userinfo-down", person="bob@example.com", force=True)
+
+    assert gist(decision) == ("continue", "verified")
+    assert decision["claims"][CLAIM]["pii"] == {}
+    assert decision["app_metadata"]["incode_idv"]["pii"] == {}
+    assert EMAIL not in str(decision)
+
+
+async def test_userinfo_of_another_subject_is_a_failure(service: Service, provider: TamperedProvider, clock: Clock) -> None:
+    await enrol(service, clock)
+    provider.alter("userinfo", lambda claims: {**claims, "sub": claims["sub"] + "0"})
+
+    decision = await service.verify(USER, force=True)
+
+    assert gist(decision) == ("continue", "userinfo_sub_mismatch")
+    assert decision["claims"] == {}
+    assert (await service.status(USER))["verified"] is False
+
+
+@pytest.mark.parametrize("sub", [None, 7, [], ""])
+async def test_userinfo_of_nobody_is_not_used(service: Service, provider: TamperedProvider, sub: Any) -> None:
+    provider.alter("userinfo", lambda claims: {**claims, "sub": sub})
+
+    decision = await service.verify(USER)
+
+    assert decision["reason"] in {"verified", "userinfo_sub_mismatch"}
+    assert decision["app_metadata"]["incode_idv"] is None or decision["app_metadata"]["incode_idv"]["pii"] == {}
+    assert (sub == "") == (decision["reason"] == "userinfo_sub_mismatch")
+
+
+# --- The client ---
+
+
+@pytest.mark.parametrize("method", ["client_secret_post", "client_secret_basic", "client_secret_jwt"])
+async def test_a_client_authenticates_by_the_configured_method(make_service: MakeService, method: str) -> None:
+    service = await make_service(client_auth_method=method)
+
+    assert gist(await service.verify(USER)) == ("continue", "verified")
+
+    request = next(request for request in service.sandbox.requests if request.endpoint == "token")
+    assert request.authentication == method
+    sent = set(request.parameters)
+    exchange = {"grant_type", "code", "redirect_uri", "code_verifier"}
+    assert (
+        sent - exchange
+        == {
+            "client_secret_post": {"client_id", "client_secret"},
+            "client_secret_basic": set(),
+            "client_secret_jwt": {"client_id", "client_assertion", "client_assertion_type"},
+        }[method]
+    )
+    if method != "client_secret_post":
+        assert CLIENT_SECRET not in request.parameters.values()
+
+
+@pytest.mark.parametrize("method", ["client_secret_post", "client_secret_basic", "client_secret_jwt"])
+async def test_a_wrong_secret_is_invalid_client_and_says_nothing_about_the_person(
+    make_service: MakeService, clock: Clock, method: str
+) -> None:
+    first = await enrol(await make_service(), clock)
+    secret = "not-the-secret-0123456789-0123456789"
+    service = await make_service(incode_client_secret=secret, client_auth_method=method)
+    started = await service.start(USER, force=True)
+
+    response = await service.send_callback(USER, started, **await service.visit(started))
+
+    decision = response.json()
+    assert gist(decision) == ("continue", "invalid_client")
+    assert "INCODE_CLIENT_SECRET" in decision["error"]["hint"]
+    assert secret not in response.text
+    assert (await service.status(USER))["claims"] == first["claims"]
+
+
+async def test_a_scope_that_is_not_enabled_is_invalid_scope(make_service: MakeService, sandbox: Sandbox, clock: Clock) -> None:
+    service = await make_service(scopes="openid profile")
+    first = await service.verify(USER)
+    clock.advance(minutes=1)
+    sandbox.reconfigure(enabled_scopes=frozenset({"openid"}))
+
+    decision = await service.verify(USER, force=True)
+
+    assert gist(decision) == ("continue", "invalid_scope")
+    assert "SCOPES" in decision["error"]["hint"]
+    assert (await service.status(USER))["claims"] == first["claims"]
+    assert service.asked("token") == 1
+
+
+async def test_a_client_that_the_provider_does_not_know_never_gets_a_browser_back(
+    make_service: MakeService,
+) -> None:
+    service = await make_service(incode_client_id=CLIENT_ID + "-2")
+    started = await service.start(USER)
+
+    response = await service.browser.get(started["redirect_url"])
+
+    assert response.status_code == 400
+    assert "Location" not in response.headers

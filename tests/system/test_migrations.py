@@ -1,0 +1,130 @@
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+from sqlalchemy.engine import Connection
+
+from app.db import Base, Database
+from app.errors import DatabaseUnavailable
+from app.migrate import alembic_config, current_revision, newest_revision, upgrade
+from tests.system.processes import REPOSITORY, SETTINGS, Workplace
+
+ALEMBIC = Path(sys.executable).parent / "alembic"
+TABLES = {"users", "verifications"}
+
+
+async def on(url: str, work: Callable[[Connection], Any]) -> Any:
+    database = Database(url)
+    async with database.writing() as session:
+        result = await (await session.connection()).run_sync(work)
+    await database.close()
+    return result
+
+
+def tables(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names())
+
+
+def indexes(connection: Connection) -> set[str]:
+    found = inspect(connection)
+    return {str(index["name"]) for table in found.get_table_names() for index in found.get_indexes(table)}
+
+
+def differences(connection: Connection) -> list[Any]:
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    found: list[Any] = compare_metadata(context, Base.metadata)
+    return found
+
+
+def to(revision: str) -> Callable[[Connection], None]:
+    def move(connection: Connection) -> None:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        move_to = command.downgrade if revision in {"base", "-1"} else command.upgrade
+        move_to(config, revision)
+
+    return move
+
+
+async def test_the_migrated_tables_are_the_tables_of_the_code(database_url: str) -> None:
+    assert await on(database_url, differences) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE users ADD COLUMN surplus TEXT",
+        "ALTER TABLE verifications DROP COLUMN failure_description",
+        "DROP INDEX ix_verifications_user_id_created_at",
+        "CREATE TABLE surplus (id INTEGER)",
+    ],
+)
+async def test_a_difference_would_be_seen(database_url: str, statement: str) -> None:
+    await on(database_url, lambda connection: connection.execute(text(statement)))
+    assert len(await on(database_url, differences)) == 1
+
+
+async def test_migrations_go_down_to_nothing_and_up_again(database_url: str) -> None:
+    assert await on(database_url, tables) == {*TABLES, "alembic_version"}
+    before = await on(database_url, indexes)
+
+    await on(database_url, to("base"))
+    assert await on(database_url, tables) == {"alembic_version"}
+    assert await on(database_url, indexes) == set()
+
+    await on(database_url, to("head"))
+    assert await on(database_url, differences) == []
+    assert await on(database_url, indexes) == before
+
+
+async def test_every_migration_goes_down_and_up_by_itself(database_url: str) -> None:
+    for script in ScriptDirectory.from_config(alembic_config()).walk_revisions():
+        await on(database_url, to("-1"))
+        await on(database_url, to(script.revision))
+        await on(database_url, to("-1"))
+    assert await on(database_url, tables) == {"alembic_version"}
+
+
+async def test_migrating_a_migrated_database_changes_nothing(database_url: str) -> None:
+    await on(database_url, lambda c: c.execute(text("INSERT INTO users (user_id, revision) VALUES ('ana', 1)")))
+    database = Database(database_url)
+    for _ in range(2):
+        await upgrade(database)
+    assert await current_revision(database) == newest_revision()
+    await database.close()
+    assert await on(database_url, lambda c: c.execute(text("SELECT user_id FROM users")).scalar_one()) == "ana"
+
+
+async def test_a_migration_that_fails_leaves_nothing_half_done(database_url: str) -> None:
+    await on(database_url, to("base"))
+    await on(database_url, lambda connection: connection.execute(text("CREATE TABLE verifications (id INTEGER)")))
+    database = Database(database_url)
+    with pytest.raises(DatabaseUnavailable):
+        await upgrade(database)
+    assert await current_revision(database) is None
+    await database.close()
+    assert await on(database_url, tables) == {"alembic_version", "verifications"}
+
+
+def test_there_is_one_newest_migration_and_all_have_dated_names() -> None:
+    directory = ScriptDirectory.from_config(alembic_config())
+    assert directory.get_heads() == [newest_revision()]
+    for script in directory.walk_revisions():
+        assert re.fullmatch(r"\d{4}_\d{2}_\d{2}_[a-z0-9_]+\.py", Path(script.path).name)
+        assert script.doc
+
+
+def test_alembics_own_command_line_migrates_and_finds_nothing_to_add(work: Workplace) -> None:
+    settings = {**SETTINGS, "DATABASE_URL": f"sqlite+aiosqlite:///{work.folder}/own.db"}
+    for arguments in (("upgrade", "head"), ("check",)):
+        ran = work.run("-c", str(REPOSITORY / "alembic.ini"), *arguments, program=ALEMBIC, settings=settings)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "No new upgrade operations detected" in ran.stdout + ran.stderr

@@ -1,0 +1,116 @@
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from app.api_keys import holder_of, parse_api_keys
+from app.domain import Caller, Role
+from app.settings import Settings
+from tests.system.processes import Workplace
+
+FRESH = ("REDIRECT_SECRET", "ENCRYPTION_KEYS", "API_KEYS", "ADMIN_API_KEYS")
+
+
+def entries(file: Path) -> dict[str, str]:
+    """What the file sets, comments left out."""
+    lines = (line.partition("=") for line in file.read_text().splitlines() if line and not line.startswith("#"))
+    return {name: value for name, _, value in lines}
+
+
+def fill_in(file: Path, **values: str) -> None:
+    text = file.read_text()
+    for name, value in values.items():
+        text, found = re.subn(rf"^(# )?{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
+        assert found == 1, f"{file} has no line to fill in for {name}"
+    file.write_text(text)
+
+
+def test_init_writes_a_file_that_works_once_it_is_filled_in(work: Workplace) -> None:
+    made = work.run("init")
+    assert (made.returncode, made.stderr) == (0, "")
+    file = work.folder / ".env"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in work.folder.iterdir()] == [".env"]
+
+    unfinished = work.run("migrate")
+    assert unfinished.returncode == 2
+    assert {line.partition(":")[0] for line in unfinished.stderr.splitlines()} == {"INCODE_CLIENT_ID", "INCODE_CLIENT_SECRET"}
+
+    fill_in(file, INCODE_CLIENT_ID="client", INCODE_CLIENT_SECRET="secret", REDIRECT_URI="https://tenant.example/continue")
+    assert work.run("migrate").returncode == 0
+    assert (work.folder / "idv.db").exists()
+    settings = Settings(_env_file=file)
+    assert settings.relay_redirect_uri == "https://tenant.example/continue"
+    idp_key, admin_key = re.findall(r"[A-Za-z0-9_-]{43}$", made.stdout, re.MULTILINE)
+    assert holder_of(idp_key, settings.keys) == Caller("idp", Role.IDP)
+    assert holder_of(admin_key, settings.keys) == Caller("admin", Role.ADMIN)
+    assert idp_key not in file.read_text()
+    assert admin_key not in file.read_text()
+
+
+def test_init_overwrites_nothing(work: Workplace) -> None:
+    work.run("init")
+    file = work.folder / ".env"
+    before = file.read_bytes(), file.stat().st_mtime_ns
+    again = work.run("init")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert ".env" in again.stderr
+    assert "Traceback" not in again.stderr
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+
+
+def test_init_makes_fresh_secrets_each_time(work: Workplace) -> None:
+    old_umask = os.umask(0)
+    try:
+        for name in ("one.env", "two.env"):
+            assert work.run("init", "--file", name).returncode == 0
+    finally:
+        os.umask(old_umask)
+    one, two = (entries(work.folder / name) for name in ("one.env", "two.env"))
+    assert one.keys() == two.keys()
+    for name in FRESH:
+        assert one[name] != two[name]
+        assert len(one[name]) >= 32
+    assert {stat.S_IMODE((work.folder / name).stat().st_mode) for name in ("one.env", "two.env")} == {0o600}
+
+
+def test_init_says_so_where_it_cannot_write(work: Workplace) -> None:
+    refused = work.run("init", "--file", "nowhere/.env")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "nowhere/.env" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_api_key_makes_a_key_and_the_entry_that_admits_it(work: Workplace) -> None:
+    keys = set()
+    for _ in range(2):
+        made = work.run("api-key", "acme")
+        assert (made.returncode, made.stderr) == (0, "")
+        key, entry = (line.rpartition("  ")[2] for line in made.stdout.splitlines())
+        assert len(key) >= 43
+        assert key not in entry
+        known = parse_api_keys(entry, Role.IDP)
+        assert holder_of(key, known) == Caller("acme", Role.IDP)
+        assert holder_of(entry.partition("=")[2], known) is None
+        keys.add(key)
+    assert len(keys) == 2
+    assert list(work.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a=b,c", "x" * 65])
+def test_a_name_that_an_entry_cannot_hold_is_refused(work: Workplace, name: str) -> None:
+    refused = work.run("api-key", name)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "name" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_the_sandbox_does_not_listen_to_the_world(work: Workplace) -> None:
+    options = ("--client-id", "a", "--client-secret", "Marked-4711", "--redirect-uri", "https://tenant.example/continue")
+    refused = work.run("sandbox", "--host", "0.0.0.0", *options)  # noqa: S104  it is refused
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "loopback" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert "4711" not in refused.stderr
