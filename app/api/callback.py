@@ -16,6 +16,7 @@ router = keyed_router(Role.IDP, prefix="/v1/callback", tags=["Verify"])
     operation_id="finishVerification",
     summary="Finish a verification with what the provider sent back",
     responses=responses(
+        errors.SessionTokenInvalid,
         errors.Unauthorized,
         errors.VerificationNotFound,
         errors.VerificationMismatch,
