@@ -161,6 +161,20 @@ class Database:
         except _UNAVAILABLE as error:
             raise DatabaseUnavailable from error
 
+    async def forget_deleted(self) -> None:
+        """On SQLite, empty the write-ahead log, which still holds what was deleted. Raises DatabaseUnavailable."""
+        if self.engine.dialect.name != "sqlite":
+            return
+        try:
+            connection = await self.engine.raw_connection()
+            try:
+                # Outside of any transaction; it waits for readers as long as for any lock.
+                await connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+            finally:
+                connection.close()
+        except _UNAVAILABLE as error:
+            raise DatabaseUnavailable from error
+
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
