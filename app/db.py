@@ -166,12 +166,10 @@ class Database:
         if self.engine.dialect.name != "sqlite":
             return
         try:
-            connection = await self.engine.raw_connection()
-            try:
-                # Outside of any transaction; it waits for readers as long as for any lock.
-                await connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
-            finally:
-                connection.close()
+            async with self.engine.connect() as connection:
+                raw = await connection.get_raw_connection()
+                # On the driver's own connection, outside of any transaction; it waits for readers as long as for any lock.
+                await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
         except _UNAVAILABLE as error:
             raise DatabaseUnavailable from error
 

@@ -52,6 +52,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callabl
         title="IDV Gateway",
         version=version("idv-gateway"),
         description=_DESCRIPTION,
+        openapi_tags=[{"name": name} for name in ("Verify", "Hosted flow", "Users", "Audit", "Operations")],
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

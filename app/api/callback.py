@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app import errors
-from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router
+from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router, note_decision
 from app.api.problems import responses
 from app.api.schemas import CallbackBody, DecisionView
 from app.domain import Role
@@ -37,4 +37,5 @@ async def finish(body: CallbackBody, services: CurrentServices, caller: CurrentC
     same answer. A refused callback (4xx) has recorded nothing.
     """
     decision = await services.verifications.finish(body.callback(), caller.name)
+    note_decision(decision)
     return DecisionView.of(decision, with_tokens=with_tokens)

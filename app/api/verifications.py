@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Path, Query
 
 from app import errors
-from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router
+from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router, note_decision
 from app.api.problems import responses
 from app.api.schemas import DecisionView, StartBody, VerificationId, VerificationPage, VerificationQuery, VerificationView
 from app.domain import Role
@@ -44,6 +44,7 @@ async def start(body: StartBody, services: CurrentServices, caller: CurrentCalle
     - `deny`: refuse the login.
     """
     decision = await services.verifications.start(body.request(), caller.name)
+    note_decision(decision)
     return DecisionView.of(decision, with_tokens=with_tokens)
 
 
