@@ -34,8 +34,10 @@ UserId = Annotated[
     ),
 ]
 VerificationId = Annotated[str, Field(max_length=64, pattern=_NO_CONTROLS, examples=["idv_6f1d2c3b4a5968778695a4b3c2d1e0f1"])]
-Parameter = Annotated[str | None, BeforeValidator(_absent_when_empty), Field(max_length=8192, pattern=_NO_CONTROLS)]
-HostedText = Annotated[str | None, BeforeValidator(_absent_when_empty), Field(max_length=2048, pattern=_NO_CONTROLS)]
+# The bounds belong to the text, not to the union: an absent value has no length.
+Parameter = Annotated[Annotated[str, Field(max_length=8192, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
+HostedText = Annotated[Annotated[str, Field(max_length=2048, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
+Email = Annotated[Annotated[str, Field(max_length=320, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
 ForeignText = Annotated[str | None, BeforeValidator(_absent_when_empty)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-04-07T17:28:25.150Z"])]
 
@@ -48,15 +50,9 @@ class StartBody(BaseModel):
     )
 
     user_id: UserId
-    email: Annotated[
-        str | None,
-        BeforeValidator(_absent_when_empty),
-        Field(
-            max_length=320,
-            pattern=_NO_CONTROLS,
-            description="The `login_hint` of a first verification. A returning user's enrolled identity is preferred.",
-        ),
-    ] = None
+    email: Email = Field(
+        None, description="The `login_hint` of a first verification. A returning user's enrolled identity is preferred."
+    )
     purpose: Purpose = Field(Purpose.LOGIN, description="`step_up` always redirects and never changes the user's record.")
     flow: Flow | None = Field(
         None,
