@@ -5,25 +5,33 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 import uvicorn
 from cryptography.fernet import Fernet
 
 from app import api_keys, env_file
+from app.check import Finding, check_database, check_provider
 from app.db import Database
 from app.demo import DemoFailed, run_demo
+from app.domain import utc_now
+from app.encryption import Cipher
 from app.errors import DatabaseUnavailable
 from app.logs import configure_logging
 from app.migrate import upgrade
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.sandbox.server import serve as serve_sandbox
 from app.settings import Settings, SettingsInvalid, load_settings
+from app.store import Store
 
 GRACE_SECONDS = 10
 OWNER_ONLY = 0o600
+
+T = TypeVar("T")
 
 main = typer.Typer(
     name="idv",
@@ -61,9 +69,7 @@ def serve(
 @main.command()
 def migrate() -> None:
     """Bring the database to the version that this service needs."""
-    settings = _settings()
-    configure_logging(settings.log_level, settings.log_format)
-    _migrate(settings)
+    _migrate(_settings())
     print("The database is migrated.")
 
 
@@ -99,6 +105,41 @@ def init(
     print("  AUTH0_DOMAIN, or REDIRECT_URI for another identity provider")
     print("  INCODE_SERVER_URL, for production\n")
     print("Then: idv serve")
+
+
+@main.command()
+def check() -> None:
+    """Read the settings, discovery, keys and database, and say what is wrong and how to mend it."""
+    settings = _settings()
+    configure_logging("error", "console")
+    findings = asyncio.run(_findings(settings))
+    for finding in findings:
+        print(f"{'WRONG' if finding.remedy else 'ok':<6}{finding.subject}: {finding.result}")
+        if finding.remedy:
+            print(f"      {finding.remedy}")
+    if any(finding.remedy for finding in findings):
+        raise typer.Exit(1)
+
+
+@main.command()
+def purge() -> None:
+    """Remove attempts that are older than RETENTION_DAYS. The users' records stay."""
+    settings = _settings()
+    now = utc_now()
+
+    async def run(store: Store) -> int:
+        return await store.purge_attempts(now - timedelta(days=settings.retention_days), now)
+
+    print(f"Removed attempts: {_with_store(settings, run)}")
+
+
+@main.command("rotate-keys")
+def rotate_keys() -> None:
+    """Encrypt everything again with the first of ENCRYPTION_KEYS; afterwards the others can go. The service may run meanwhile."""
+    done = _with_store(_settings(), Store.reseal)
+    print(f"Encrypted again with the newest key: {done.resealed}")
+    if done.unreadable:
+        _fail(f"Values that none of ENCRYPTION_KEYS opens: {done.unreadable}. Add the key that they were made with.")
 
 
 @main.command("api-key")
@@ -152,17 +193,34 @@ def _settings() -> Settings:
 
 
 def _migrate(settings: Settings) -> None:
-    async def run() -> None:
+    _with_database(settings, upgrade)
+
+
+def _with_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) -> T:
+    return _with_database(settings, lambda database: use(Store(database, Cipher(settings.fernet_keys))))
+
+
+def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:
+    async def run() -> T:
         database = Database(settings.database_url.get_secret_value())
         try:
-            await upgrade(database)
+            return await use(database)
         finally:
             await database.close()
 
+    configure_logging(settings.log_level, settings.log_format)
     try:
-        asyncio.run(run())
+        return asyncio.run(run())
     except DatabaseUnavailable:
-        _fail("DATABASE_URL: the database cannot be reached or written")
+        _fail("DATABASE_URL: the database cannot be reached or written, or is not migrated (idv migrate)")
+
+
+async def _findings(settings: Settings) -> list[Finding]:
+    database = Database(settings.database_url.get_secret_value())
+    try:
+        return [*[finding async for finding in check_provider(settings.provider)], await check_database(database)]
+    finally:
+        await database.close()
 
 
 def _fail(message: str) -> NoReturn:

@@ -97,7 +97,10 @@ class UserRow(Base):
 
 
 class VerificationRow(Base):
-    """One attempt. `sealed_request` is there until the code is exchanged, `sealed_answer` from then on."""
+    """One attempt. `sealed_request` is there until the code is exchanged, `sealed_answer` from then on.
+
+    In the hosted flow `sealed_outcome` waits for its confirmation, and `sealed_return` is where the browser was sent back to.
+    """
 
     __tablename__ = "verifications"
 
@@ -119,10 +122,17 @@ class VerificationRow(Base):
     auth_overall_status: Mapped[str | None]
     failure_code: Mapped[str | None] = mapped_column(String(64))
     failure_description: Mapped[str | None]
+    browser_digest: Mapped[str | None] = mapped_column(String(64))
+    returned_at: Mapped[datetime | None]
     sealed_request: Mapped[bytes | None]
+    sealed_outcome: Mapped[bytes | None]
+    sealed_return: Mapped[bytes | None]
     sealed_answer: Mapped[bytes | None]
 
-    __table_args__ = (Index("ix_verifications_user_id_created_at", "user_id", "created_at"),)
+    __table_args__ = (
+        Index("ix_verifications_user_id_created_at", "user_id", "created_at"),
+        Index("ix_verifications_created_at_id", "created_at", "id"),
+    )
 
 
 class Database:
@@ -148,6 +158,18 @@ class Database:
         try:
             async with AsyncSession(self._writes, expire_on_commit=False) as session, session.begin():
                 yield session
+        except _UNAVAILABLE as error:
+            raise DatabaseUnavailable from error
+
+    async def forget_deleted(self) -> None:
+        """On SQLite, empty the write-ahead log, which still holds what was deleted. Raises DatabaseUnavailable."""
+        if self.engine.dialect.name != "sqlite":
+            return
+        try:
+            async with self.engine.connect() as connection:
+                raw = await connection.get_raw_connection()
+                # On the driver's own connection, outside of any transaction; it waits for readers as long as for any lock.
+                await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
         except _UNAVAILABLE as error:
             raise DatabaseUnavailable from error
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 Json = Any
 Clock = Callable[[], datetime]
+
+# How long an exchange may take before its process must have died, an answer may be asked for again, and the hosted flow's
+# outcome waits for its confirmation.
+INTERRUPTED_AFTER = timedelta(seconds=20)
+REPEATABLE_FOR = timedelta(minutes=5)
+CONFIRMABLE_FOR = timedelta(minutes=5)
 
 
 def utc_now() -> datetime:
@@ -154,6 +160,8 @@ class Attempt:
     exchange_started_at: datetime | None = None
     finished_at: datetime | None = None
     callback_fingerprint: str | None = None
+    browser_digest: str | None = None
+    returned_at: datetime | None = None
     interview_id: str | None = None
     identity_id: str | None = None
     auth_overall_score: Json = None
@@ -163,16 +171,23 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RequestSecrets:
-    """What an attempt keeps of its authorization request until the code is exchanged."""
+    """What an attempt keeps of its authorization request until the code is exchanged.
+
+    In the hosted flow the request is made when the browser comes, and the browser is sent back to `return_to` with the
+    caller's own `caller_state`.
+    """
 
     nonce: str
     code_verifier: str
     redirect_uri: str
+    login_hint: str | None = None
+    return_to: str | None = None
+    caller_state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumedAttempt:
-    """An attempt whose callback this request alone may finish: the only thing that a code is exchanged for."""
+    """An attempt whose callback this request alone may answer: the only thing that a code is exchanged for."""
 
     attempt: Attempt
     secrets: RequestSecrets
@@ -212,6 +227,27 @@ class UserStatus:
     reverify_at: datetime | None
     claims: Mapping[str, Json]
     app_metadata: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where browsers go: `redirect_uri` of the relay flow (None where none is set), and what the hosted flow uses.
+
+    Without `return_urls` there is no hosted flow.
+    """
+
+    redirect_uri: str | None
+    public_url: str
+    return_urls: tuple[str, ...]
+
+    @property
+    def callback_url(self) -> str:
+        """The redirect URI of the hosted flow."""
+        return f"{self.public_url}/v1/callback"
+
+    def launch_url(self, attempt: Attempt) -> str:
+        """Where the browser enters the hosted flow."""
+        return f"{self.public_url}/v1/verifications/{attempt.id}/launch"
 
 
 @dataclass(frozen=True, slots=True)

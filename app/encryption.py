@@ -18,7 +18,9 @@ class Cipher:
     """Seals with the first of `keys` (Fernet keys, newest first) and opens with any of them."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._fernet = MultiFernet([Fernet(key) for key in keys])
+        fernets = [Fernet(key) for key in keys]
+        self._newest = fernets[0]
+        self._fernet = MultiFernet(fernets)
 
     def seal(self, owner: str, value: Json) -> bytes:
         """The ciphertext of `value`, which only the row named `owner` can open."""
@@ -34,3 +36,16 @@ class Cipher:
         if named != owner:
             raise Unreadable
         return value
+
+    def reseal(self, sealed: bytes) -> bytes | None:
+        """The same value sealed with the newest key; None when it is already. Raises Unreadable."""
+        try:
+            self._newest.decrypt(sealed)
+        except InvalidToken:
+            pass
+        else:
+            return None
+        try:
+            return self._fernet.rotate(sealed)
+        except InvalidToken:
+            raise Unreadable from None

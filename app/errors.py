@@ -21,6 +21,13 @@ class Problem(Exception):
     headers: ClassVar[Mapping[str, str]] = {}
 
 
+class SessionTokenInvalid(Problem):
+    """The session token is not ours, is no session token, or came too late."""
+
+    status, code, title = 400, "session_token_invalid", "Session token invalid"
+    detail = "The session token is malformed, was not made by this service, or is older than 5 minutes."
+
+
 class Unauthorized(Problem):
     """No API key, or an unknown one (RFC 6750 section 3)."""
 

@@ -12,16 +12,20 @@ import httpx
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 
-from app.api import callback, ops, users, verifications
+from app.api import browser, callback, ops, users, verifications
+from app.api.cookies import BindingCookies
 from app.api.deps import Services
 from app.api.problems import handle_problems
 from app.db import Database
 from app.domain import Clock, utc_now
 from app.encryption import Cipher
+from app.exchange import Exchange
+from app.hosted import HostedFlow
 from app.logs import configure_logging
 from app.middleware import BodyLimit, RequestLog, SecurityHeaders
 from app.migrate import newest_revision
 from app.oidc.client import RelyingParty
+from app.session_token import SessionTokens
 from app.settings import Settings, load_settings
 from app.state import StateSigner
 from app.store import Store
@@ -48,6 +52,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callabl
         title="IDV Gateway",
         version=version("idv-gateway"),
         description=_DESCRIPTION,
+        openapi_tags=[{"name": name} for name in ("Verify", "Hosted flow", "Users", "Audit", "Operations")],
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -55,7 +60,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callabl
     )
     handle_problems(app)
     for router in (
+        browser.router,
         verifications.router,
+        verifications.admin_router,
         callback.router,
         users.admin_router,
         users.router,
@@ -79,16 +86,31 @@ def from_environment() -> FastAPI:
 
 
 def _services(settings: Settings, database: Database, provider: RelyingParty, clock: Clock) -> Services:
+    store = Store(database, Cipher(settings.fernet_keys))
+    signer = StateSigner(settings.redirect_secrets)
+    session_tokens = SessionTokens(settings.redirect_secrets, settings.public_url)
+    exchange = Exchange(provider, signer, keep_tokens=settings.store_tokens)
     return Services(
         verifications=Verifications(
-            store=Store(database, Cipher(settings.fernet_keys)),
+            store=store,
             provider=provider,
-            signer=StateSigner(settings.redirect_secrets),
+            exchange=exchange,
+            signer=signer,
+            session_tokens=session_tokens,
             rules=settings.rules,
-            redirect_uri=settings.relay_redirect_uri,
+            addresses=settings.addresses,
             lifetime=settings.lifetime,
             clock=clock,
         ),
+        hosted=HostedFlow(
+            store=store,
+            provider=provider,
+            exchange=exchange,
+            signer=signer,
+            session_tokens=session_tokens,
+            clock=clock,
+        ),
+        cookies=BindingCookies(settings.public_url, settings.lifetime),
         database=database,
         newest_revision=newest_revision(),
         api_keys=settings.keys,

@@ -63,6 +63,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        structlog.contextvars.clear_contextvars()
         began = time.perf_counter()
         status = 0
 

@@ -7,6 +7,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from app.domain import (
+    CONFIRMABLE_FOR,
+    INTERRUPTED_AFTER,
+    REPEATABLE_FOR,
     Accepted,
     Action,
     Attempt,
@@ -20,9 +23,6 @@ from app.domain import (
     Verdict,
 )
 from app.failures import is_about_the_person, stored_text
-
-INTERRUPTED_AFTER = timedelta(seconds=20)
-REPEATABLE_FOR = timedelta(minutes=5)
 
 
 def standing(record: UserRecord | None, now: datetime, rules: Rules) -> Reason:
@@ -142,12 +142,23 @@ def action_on_failure(purpose: Purpose, rules: Rules) -> Action:
 
 
 def at(attempt: Attempt, now: datetime) -> Attempt:
-    """The attempt as it stands at `now`: time alone expires a pending one and interrupts an exchange."""
-    if attempt.status is Status.PENDING and now >= attempt.expires_at:
+    """The attempt as it stands at `now`: time alone expires one that waits for somebody, and interrupts an exchange."""
+    if has_expired(attempt, now):
         return replace(attempt, status=Status.EXPIRED, failure=Failure("verification_expired"))
     if is_interrupted(attempt, now):
         return replace(attempt, status=Status.FAILED, failure=Failure("callback_interrupted"))
     return attempt
+
+
+def has_expired(attempt: Attempt, now: datetime) -> bool:
+    """Whether the person, or in the hosted flow the caller's confirmation, has come too late."""
+    match attempt.status:
+        case Status.PENDING:
+            return now >= attempt.expires_at
+        case Status.RETURNED:
+            return attempt.returned_at is not None and now >= attempt.returned_at + CONFIRMABLE_FOR
+        case _:
+            return False
 
 
 def is_interrupted(attempt: Attempt, now: datetime) -> bool:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.api_keys import ApiKey, ambiguous_name, parse_api_keys
-from app.domain import Role, Rules
+from app.domain import Addresses, Role, Rules
 from app.oidc.client import ProviderConfig
 from app.oidc.client_auth import ClientAuthMethod, ClientCredentials
 from app.oidc.id_token import ALGORITHMS
@@ -79,7 +79,9 @@ class Settings(BaseSettings):
     redirect_uri: str | None = None
     """Where the provider sends the browser in the relay flow: your identity provider's continue URL"""
     public_url: str = "http://127.0.0.1:8000"
-    """Where browsers reach this service"""
+    """Where browsers reach this service. The redirect URI of the hosted flow is PUBLIC_URL/v1/callback"""
+    return_urls: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Where browsers may be sent back to in the hosted flow, comma-separated. Default: https://AUTH0_DOMAIN/continue"""
     allow_http: bool = False
     """Allow plain http beyond this machine. Only for a test network."""
 
@@ -108,6 +110,8 @@ class Settings(BaseSettings):
     """How many verifications of a user may fail within ATTEMPT_WINDOW_HOURS; 0 = no limit"""
     attempt_window_hours: Annotated[float, Field(gt=0, le=87600)] = 24.0
     """The time in which failures are counted, in hours"""
+    retention_days: Annotated[int, Field(ge=1, le=36500)] = 90
+    """Attempts older than this are removed by: idv purge"""
     verification_ttl_seconds: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
     """How long a person may take, in seconds"""
 
@@ -225,6 +229,8 @@ class Settings(BaseSettings):
             for name in ("incode_server_url", "public_url", "redirect_uri")
             if (url := getattr(self, name)) is not None and not is_safe_url(url, allow_http=self.allow_http)
         ]
+        if not all(is_safe_url(url, allow_http=self.allow_http) for url in self.return_urls):
+            found.append(("return_urls", "takes https addresses; plain http beyond this machine needs ALLOW_HTTP=true"))
         if not self.keys:
             found.append(("api_keys", "at least one key is needed here or in ADMIN_API_KEYS; «idv api-key NAME» makes one"))
         if name := ambiguous_name(self.keys):
@@ -238,11 +244,14 @@ class Settings(BaseSettings):
         return (*idp, *parse_api_keys(self.admin_api_keys.get_secret_value(), Role.ADMIN))
 
     @property
-    def relay_redirect_uri(self) -> str | None:
-        """The caller's redirect URI; None where neither REDIRECT_URI nor AUTH0_DOMAIN is set."""
-        if self.redirect_uri:
-            return self.redirect_uri
-        return f"https://{self.auth0_domain}/continue" if self.auth0_domain else None
+    def addresses(self) -> Addresses:
+        """Where browsers go: what is set, else what AUTH0_DOMAIN gives."""
+        auth0 = f"https://{self.auth0_domain}/continue" if self.auth0_domain else None
+        return Addresses(
+            redirect_uri=self.redirect_uri or auth0,
+            public_url=self.public_url,
+            return_urls=self.return_urls or ((auth0,) if auth0 else ()),
+        )
 
     @property
     def redirect_secrets(self) -> list[str]:

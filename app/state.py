@@ -27,11 +27,15 @@ class StateSigner:
         return jws.sign_hs256(claims, self._secrets[0], token_type=_TOKEN_TYPE)
 
     def names(self, state: str, attempt: Attempt) -> bool:
-        """Whether we signed `state` for this attempt. Its expiry is the attempt's, and is judged there."""
+        """Whether we signed `state` for this attempt."""
+        return self.attempt_id(state) == attempt.id
+
+    def attempt_id(self, state: str) -> str | None:
+        """The attempt that we signed `state` for, or None. The state's expiry is the attempt's, and is judged there."""
         for secret in self._secrets:
             try:
-                claims = jws.verify_hs256(state, secret, token_type=_TOKEN_TYPE)
+                named = jws.verify_hs256(state, secret, token_type=_TOKEN_TYPE).get("verification_id")
             except jws.SignatureInvalid:
                 continue
-            return claims.get("verification_id") == attempt.id
-        return False
+            return named if isinstance(named, str) else None
+        return None

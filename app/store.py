@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Update, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, Update, delete, func, not_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db import Database, UserRow, VerificationRow
 from app.domain import (
+    CONFIRMABLE_FOR,
+    INTERRUPTED_AFTER,
     Action,
     Attempt,
     ConsumedAttempt,
@@ -28,11 +31,57 @@ from app.domain import (
     Status,
     Tokens,
     UserRecord,
+    Verdict,
 )
 from app.encryption import Cipher, Unreadable
 from app.failures import PERSON_CODES
 
 Decide = Callable[[UserRecord | None], Ruling]
+Position = tuple[datetime, str]
+Column = InstrumentedAttribute[Any]
+_BATCH = 500
+_SEALED: tuple[tuple[type[UserRow | VerificationRow], Column, tuple[Column, ...]], ...] = (
+    (UserRow, UserRow.user_id, (UserRow.sealed_evidence,)),
+    (
+        VerificationRow,
+        VerificationRow.id,
+        (
+            VerificationRow.sealed_request,
+            VerificationRow.sealed_outcome,
+            VerificationRow.sealed_return,
+            VerificationRow.sealed_answer,
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFilter:
+    """Which attempts are wanted. `after` is where the page before ended."""
+
+    user_id: str | None = None
+    status: Status | None = None
+    limit: int = 50
+    after: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """How many values were sealed again, and how many no key opens."""
+
+    resealed: int = 0
+    unreadable: int = 0
+
+    def __add__(self, other: Resealed) -> Resealed:
+        return Resealed(self.resealed + other.resealed, self.unreadable + other.unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Attempts, and where the next page begins; None at the end."""
+
+    attempts: list[Attempt]
+    next: Position | None
 
 
 class Store:
@@ -118,8 +167,46 @@ class Store:
             verification=_attempt(row),
         )
 
+    async def attempts(self, wanted: AttemptFilter, now: datetime) -> Page:
+        """A page of attempts, newest first; one that begins after `wanted.after`, which rows added meanwhile do not move."""
+        row = VerificationRow
+        query = select(row).order_by(row.created_at.desc(), row.id.desc()).limit(wanted.limit + 1)
+        if wanted.user_id is not None:
+            query = query.where(row.user_id == wanted.user_id)
+        if wanted.status is not None:
+            query = query.where(_stands_as(wanted.status, now))
+        if wanted.after is not None:
+            created_at, attempt_id = wanted.after
+            older = row.created_at < created_at
+            query = query.where(older | ((row.created_at == created_at) & (row.id < attempt_id)))
+        async with self._database.reading() as session:
+            found = [_attempt(each) for each in await session.scalars(query)]
+        page = found[: wanted.limit]
+        more = len(found) > wanted.limit
+        return Page(page, (page[-1].created_at, page[-1].id) if more else None)
+
+    async def secrets(self, attempt: Attempt) -> RequestSecrets | None:
+        """What an attempt has kept of its authorization request, until it is answered."""
+        async with self._database.reading() as session:
+            row = await session.get(VerificationRow, attempt.id)
+        return self._secrets(row) if row and row.sealed_request else None
+
+    async def bind_browser(self, attempt: Attempt, digest: str, kept: RequestSecrets) -> bool:
+        """Bind a hosted attempt to one browser. False when another one was first."""
+        bind = (
+            update(VerificationRow)
+            .where(
+                VerificationRow.id == attempt.id,
+                VerificationRow.status == Status.PENDING,
+                VerificationRow.browser_digest.is_(None),
+            )
+            .values(browser_digest=digest, sealed_request=self._cipher.seal(_request_owner(attempt.id), asdict(kept)))
+        )
+        async with self._database.writing() as session:
+            return await _changed_one(session, bind)
+
     async def consume_attempt(
-        self, attempt: Attempt, *, fingerprint: str, finished_by: str, now: datetime
+        self, attempt: Attempt, *, fingerprint: str | None, finished_by: str | None, now: datetime
     ) -> ConsumedAttempt | None:
         """Claim a pending attempt for one callback; this one update decides, on any number of processes.
 
@@ -141,24 +228,51 @@ class Store:
             row = await session.get_one(VerificationRow, attempt.id)
             return ConsumedAttempt(_attempt(row), self._secrets(row), now)
 
-    async def record_outcome(self, attempt: Attempt, decide: Decide, now: datetime) -> Decision | None:
-        """Decide with the user's row locked, and record the ruling, in one transaction.
+    async def keep_return(self, attempt: Attempt, outcome: Verdict | Failure, location: str, now: datetime) -> bool:
+        """Keep a hosted exchange's outcome, unconfirmed, and where the browser goes. False when the attempt was withdrawn."""
+        keep = (
+            update(VerificationRow)
+            .where(*_unchanged(attempt))
+            .values(
+                status=Status.RETURNED,
+                returned_at=now,
+                sealed_request=None,
+                sealed_outcome=self._cipher.seal(_outcome_owner(attempt.id), _written(outcome)),
+                sealed_return=self._cipher.seal(_return_owner(attempt.id), location),
+            )
+        )
+        async with self._database.writing() as session:
+            return await _changed_one(session, keep)
 
-        None, with nothing recorded, when the attempt is no longer this exchange's: it was erased, reset, or given up.
+    async def return_location(self, attempt: Attempt) -> str | None:
+        """Where a hosted attempt's browser was sent back to, unless a reset has withdrawn it."""
+        async with self._database.reading() as session:
+            row = await session.get(VerificationRow, attempt.id)
+        if row is None or row.sealed_return is None:
+            return None
+        location: str = self._cipher.open(_return_owner(row.id), row.sealed_return)
+        return location
+
+    async def unconfirmed_outcome(self, attempt: Attempt) -> Verdict | Failure:
+        """What a hosted exchange has brought. Where it was withdrawn or confirmed meanwhile, recording it will fail."""
+        async with self._database.reading() as session:
+            row = await session.get(VerificationRow, attempt.id)
+        if row is None or row.sealed_outcome is None:
+            return Failure("verification_expired")
+        return _read(self._cipher.open(_outcome_owner(row.id), row.sealed_outcome))
+
+    async def record_outcome(
+        self, attempt: Attempt, decide: Decide, now: datetime, finishing: Mapping[str, str | None]
+    ) -> Decision | None:
+        """Decide with the user's row locked, and record the ruling, in one transaction; `finishing` says who finished it and how.
+
+        None, with nothing recorded, when the attempt is no longer as it was: it was erased, reset, given up or confirmed.
         """
         async with self._database.writing() as session:
             user = await _lock_user(session, attempt.user_id)
             ruling = decide(self._record(user) if user.revision else None)
-            finish = (
-                update(VerificationRow)
-                .where(
-                    VerificationRow.id == attempt.id,
-                    VerificationRow.status == Status.EXCHANGING,
-                    VerificationRow.exchange_started_at == attempt.exchange_started_at,
-                )
-                .values({**self._outcome(attempt.id, ruling), "finished_at": now})
-            )
-            if not await _changed_one(session, finish):
+            values = {**self._outcome(attempt.id, ruling), **finishing, "finished_at": now}
+            if not await _changed_one(session, update(VerificationRow).where(*_unchanged(attempt)).values(values)):
                 await session.rollback()
                 return None
             if ruling.record:
@@ -171,10 +285,11 @@ class Store:
             user = await _lock_user(session, user_id)
             own = VerificationRow.user_id == user_id
             pending = own & (VerificationRow.status == Status.PENDING) & (VerificationRow.expires_at > now)
-            exchanging = own & (VerificationRow.status == Status.EXCHANGING)
+            under_way = own & VerificationRow.status.in_((Status.EXCHANGING, Status.RETURNED))
             gone = {"status": Status.EXPIRED, "failure_code": "verification_expired", "finished_at": now}
-            await session.execute(update(VerificationRow).where(own).values(sealed_answer=None))
-            await session.execute(update(VerificationRow).where(exchanging).values({**gone, "sealed_request": None}))
+            kept = {"sealed_request": None, "sealed_outcome": None}
+            await session.execute(update(VerificationRow).where(own).values(sealed_answer=None, sealed_return=None))
+            await session.execute(update(VerificationRow).where(under_way).values({**gone, **kept}))
             await session.execute(update(VerificationRow).where(pending).values(expires_at=now))
             if not user.revision:
                 await session.delete(user)
@@ -188,6 +303,58 @@ class Store:
             user = await _lock_user(session, user_id)
             await session.execute(delete(VerificationRow).where(VerificationRow.user_id == user_id))
             await session.delete(user)
+        await self._database.forget_deleted()
+
+    async def purge_attempts(self, before: datetime, now: datetime) -> int:
+        """Remove the attempts that began before a time and have ended; returns how many. The users' records stay."""
+        row = VerificationRow
+        old = select(row.id).where(row.created_at < before, row.expires_at <= now).order_by(row.created_at).limit(_BATCH)
+        removed = 0
+        while True:
+            async with self._database.writing() as session:
+                ids = (await session.scalars(old)).all()
+                await session.execute(delete(row).where(row.id.in_(ids)))
+            removed += len(ids)
+            if len(ids) < _BATCH:
+                await self._database.forget_deleted()
+                return removed
+
+    async def reseal(self) -> Resealed:
+        """Seal every value again with the newest key, in small transactions, while the service runs."""
+        total = Resealed()
+        for table, key, columns in _SEALED:
+            total += await self._reseal_table(table, key, columns)
+        await self._database.forget_deleted()
+        return total
+
+    async def _reseal_table(self, table: type[UserRow | VerificationRow], key: Column, columns: Sequence[Column]) -> Resealed:
+        total, last = Resealed(), ""
+        while True:
+            async with self._database.reading() as session:
+                query = select(key, *columns).where(key > last).order_by(key).limit(_BATCH)
+                rows = (await session.execute(query)).all()
+            for row in rows:
+                last = row[0]
+                for column, sealed in zip(columns, row[1:], strict=True):
+                    if sealed is not None:
+                        total += await self._reseal_value(table, key == last, column, sealed)
+            if len(rows) < _BATCH:
+                return total
+
+    async def _reseal_value(
+        self, table: type[UserRow | VerificationRow], same_row: ColumnElement[bool], column: Column, sealed: bytes
+    ) -> Resealed:
+        try:
+            resealed = self._cipher.reseal(sealed)
+        except Unreadable:
+            return Resealed(unreadable=1)
+        if resealed is None:
+            return Resealed()
+        # Only where it is still the same: what the service has written meanwhile is sealed with the newest key already.
+        change = update(table).where(same_row, column == sealed).values({column.key: resealed})
+        async with self._database.writing() as session:
+            await session.execute(change, execution_options={"synchronize_session": False})
+        return Resealed(resealed=1)
 
     def _record(self, row: UserRow) -> UserRecord:
         evidence, intact = None, True
@@ -235,6 +402,7 @@ class Store:
             "failure_code": failure.code if failure else None,
             "failure_description": failure.description if failure else None,
             "sealed_request": None,
+            "sealed_outcome": None,
             "sealed_answer": self._cipher.seal(_answer_owner(attempt_id), answer),
         }
 
@@ -248,6 +416,14 @@ def _user_owner(user_id: str) -> str:
 
 def _request_owner(attempt_id: str) -> str:
     return f"request:{attempt_id}"
+
+
+def _outcome_owner(attempt_id: str) -> str:
+    return f"outcome:{attempt_id}"
+
+
+def _return_owner(attempt_id: str) -> str:
+    return f"return:{attempt_id}"
 
 
 def _answer_owner(attempt_id: str) -> str:
@@ -265,6 +441,30 @@ async def _lock_user(session: AsyncSession, user_id: str) -> UserRow:
 async def _changed_one(session: AsyncSession, statement: Update) -> bool:
     changed = await session.execute(statement.returning(VerificationRow.id), execution_options={"synchronize_session": False})
     return changed.one_or_none() is not None
+
+
+def _unchanged(attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
+    """That the row is still at the step where this request has found or put it."""
+    return (
+        VerificationRow.id == attempt.id,
+        VerificationRow.status == attempt.status,
+        VerificationRow.exchange_started_at == attempt.exchange_started_at,
+    )
+
+
+def _stands_as(status: Status, now: datetime) -> ColumnElement[bool]:
+    """The rows that `policy.at` shows with this status: time alone moves some of them."""
+    row = VerificationRow
+    late = (row.status == Status.PENDING) & (row.expires_at <= now)
+    unconfirmed = (row.status == Status.RETURNED) & (row.returned_at <= now - CONFIRMABLE_FOR)
+    interrupted = (row.status == Status.EXCHANGING) & (row.exchange_started_at <= now - INTERRUPTED_AFTER)
+    match status:
+        case Status.EXPIRED:
+            return (row.status == status) | late | unconfirmed
+        case Status.FAILED:
+            return (row.status == status) | interrupted
+        case _:
+            return (row.status == status) & not_(late | unconfirmed | interrupted)
 
 
 def _relay_logins(user_id: str) -> Select[VerificationRow]:
@@ -289,6 +489,8 @@ def _attempt(row: VerificationRow) -> Attempt:
         exchange_started_at=row.exchange_started_at,
         finished_at=row.finished_at,
         callback_fingerprint=row.callback_fingerprint,
+        browser_digest=row.browser_digest,
+        returned_at=row.returned_at,
         interview_id=row.interview_id,
         identity_id=row.identity_id,
         auth_overall_score=_parsed(row.auth_overall_score),
@@ -304,3 +506,13 @@ def _parsed(text: str | None) -> Json:
 def _evidence(value: dict[str, Json]) -> Evidence:
     tokens = value.pop("tokens")
     return Evidence(**value, tokens=Tokens(**tokens) if tokens else None)
+
+
+def _written(outcome: Verdict | Failure) -> Json:
+    return {"failure": asdict(outcome)} if isinstance(outcome, Failure) else asdict(outcome)
+
+
+def _read(value: dict[str, Json]) -> Verdict | Failure:
+    if "failure" in value:
+        return Failure(**value["failure"])
+    return Verdict(_evidence(value["evidence"]), value["userinfo_answered"])

@@ -1,4 +1,4 @@
-"""The use-cases: start a verification, finish it, tell a user's status, reset, erase."""
+"""The use-cases of a caller with an API key: start, finish, tell a user's status, reset, erase, look at attempts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from app import claims, failures, policy
+from app import claims, decisions, policy
 from app.domain import (
     Action,
+    Addresses,
     Attempt,
     Clock,
-    ConsumedAttempt,
     Decision,
-    Evidence,
     Failure,
     Flow,
     Purpose,
@@ -32,22 +31,21 @@ from app.domain import (
 from app.errors import (
     CallbackInProgress,
     RequestInvalid,
-    ResponseIssuerMismatch,
-    StateInvalid,
+    SessionTokenInvalid,
     VerificationAlreadyFinished,
     VerificationMismatch,
     VerificationNotFound,
 )
+from app.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange, failure_of
 from app.oidc import pkce
-from app.oidc.client import AuthorizationGrant, RelyingParty
-from app.oidc.errors import IssuerMismatch, ProtocolError, ProviderUnavailable
+from app.oidc.client import RelyingParty
+from app.oidc.errors import ProviderUnavailable
+from app.return_to import is_allowed
+from app.session_token import SessionTokens
 from app.state import StateSigner
-from app.store import Store
-from app.verdict import read_verdict
+from app.store import AttemptFilter, Page, Store
 
-_POLL_SECONDS = 0.1
-# Callers give up after 10 s. The provider's share of a callback ends here, and leaves time to record what is known.
-_CALLBACK_SECONDS = 7.0
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,92 +55,94 @@ class StartRequest:
     user_id: str
     email: str | None = field(default=None, repr=False)
     purpose: Purpose = Purpose.LOGIN
+    flow: Flow | None = None
     force: bool = False
     omit_state: bool = False
+    return_to: str | None = None
+    state: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What arrived at the caller's redirect URI, and whom the caller's own session is about."""
+    """What the caller hands in, and whom its own session is about: a response (relay) or a session token (hosted)."""
 
     user_id: str
     verification_id: str | None = None
-    code: str | None = field(default=None, repr=False)
-    state: str | None = field(default=None, repr=False)
-    iss: str | None = None
-    error: str | None = None
-    error_description: str | None = field(default=None, repr=False)
+    response: AuthorizationResponse = field(default_factory=AuthorizationResponse)
+    session_token: str | None = field(default=None, repr=False)
 
     def fingerprint(self) -> str:
         """The same for the same parameters, and useless for anything else."""
-        parameters = asdict(self)
-        del parameters["user_id"], parameters["verification_id"]
+        parameters = {**asdict(self.response), "session_token": self.session_token}
         return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode("ascii")).hexdigest()
 
 
 class Verifications:
-    """The use-cases over one store and one provider. `redirect_uri` is the caller's, or None where none is set."""
+    """The use-cases over one store and one provider."""
 
     def __init__(
         self,
         *,
         store: Store,
         provider: RelyingParty,
+        exchange: Exchange,
         signer: StateSigner,
+        session_tokens: SessionTokens,
         rules: Rules,
-        redirect_uri: str | None,
+        addresses: Addresses,
         lifetime: timedelta,
         clock: Clock,
     ) -> None:
         self._store = store
         self._provider = provider
+        self._exchange = exchange
         self._signer = signer
+        self._session_tokens = session_tokens
         self._rules = rules
-        self._redirect_uri = redirect_uri
+        self._addresses = addresses
         self._lifetime = lifetime
         self._clock = clock
 
     async def start(self, request: StartRequest, started_by: str) -> Decision:
         """Whether the user must be verified now and, if so, where to send the browser. Raises RequestInvalid."""
-        if self._redirect_uri is None:
-            raise RequestInvalid([{"field": "body.flow", "message": "relay needs REDIRECT_URI or AUTH0_DOMAIN to be set"}])
+        flow = request.flow or (Flow.RELAY if self._addresses.redirect_uri else Flow.HOSTED)
+        self._check_flow(request, flow)
         record = await self._store.user(request.user_id)
         now = self._clock()
         reason = policy.reason_to_verify(record, now, self._rules, purpose=request.purpose, force=request.force)
         if reason is None:
-            return self._standing(record)
+            return decisions.standing(record, self._rules)
         failure = await self._obstacle(request, record, now)
         if failure:
-            return self._failed(failure, request.purpose, record)
-        attempt = self._new_attempt(request, started_by, now)
+            return decisions.failed(failure, request.purpose, record, self._rules)
+        attempt = self._new_attempt(request, flow, started_by, now)
+        login_hint = (record.identity_id if record else None) or request.email
+        kept = self._new_secrets(request, flow, login_hint)
         try:
-            kept, url = await self._authorization_request(request, record, attempt, self._redirect_uri)
+            url = await self._redirect_url(request, attempt, kept, login_hint)
         except ProviderUnavailable as error:
-            return self._failed(_failure_of(error), request.purpose, record)
+            return decisions.failed(failure_of(error), request.purpose, record, self._rules)
         await self._store.add_attempt(attempt, kept)
-        return Decision(
-            Action.REDIRECT,
-            reason,
-            redirect_url=url,
-            app_metadata=claims.app_metadata(record),
-            verification=attempt,
-        )
+        metadata = claims.app_metadata(record)
+        return Decision(Action.REDIRECT, reason, redirect_url=url, app_metadata=metadata, verification=attempt)
 
     async def finish(self, callback: Callback, finished_by: str) -> Decision:
         """The decision on a callback. The first of many decides, and the others get its answer.
 
-        Raises VerificationNotFound, VerificationMismatch, StateInvalid, ResponseIssuerMismatch, CallbackInProgress and
-        VerificationAlreadyFinished, with nothing recorded.
+        Raises, with nothing recorded: VerificationNotFound, VerificationMismatch, StateInvalid, ResponseIssuerMismatch,
+        SessionTokenInvalid, CallbackInProgress and VerificationAlreadyFinished.
         """
-        deadline = asyncio.get_running_loop().time() + _CALLBACK_SECONDS
+        if callback.session_token is not None:
+            return await self._confirm(callback, callback.session_token, finished_by)
+        deadline = asyncio.get_running_loop().time() + CALLBACK_SECONDS
         attempt = await self._find(callback)
         if attempt.status is Status.PENDING:
-            outage = await self._check_response(callback, attempt)
+            outage = await self._exchange.check(callback.response, attempt)
             consumed = await self._store.consume_attempt(
                 attempt, fingerprint=callback.fingerprint(), finished_by=finished_by, now=self._clock()
             )
             if consumed:
-                outcome = await self._outcome(consumed, callback, outage, deadline)
+                outcome = await self._exchange.outcome(consumed, callback.response, outage, deadline)
                 return await self._record(consumed.attempt, outcome)
             attempt = await self._reload(attempt)
         return await self._repeat(attempt, callback, deadline)
@@ -173,6 +173,39 @@ class Verifications:
         """Forget the user and every attempt."""
         await self._store.erase_user(user_id)
 
+    async def attempt(self, attempt_id: str) -> Attempt:
+        """An attempt as it stands now. Raises VerificationNotFound."""
+        attempt = await self._store.attempt(attempt_id)
+        if attempt is None:
+            raise VerificationNotFound
+        return policy.at(attempt, self._clock())
+
+    async def attempts(self, wanted: AttemptFilter) -> Page:
+        """A page of attempts as they stand now, newest first."""
+        now = self._clock()
+        page = await self._store.attempts(wanted, now)
+        return Page([policy.at(attempt, now) for attempt in page.attempts], page.next)
+
+    def _check_flow(self, request: StartRequest, flow: Flow) -> None:
+        """That what is asked for fits the flow, and that the flow is configured. Raises RequestInvalid."""
+        wrong: list[dict[str, str]] = []
+        if flow is Flow.RELAY:
+            if self._addresses.redirect_uri is None:
+                wrong.append({"field": "body.flow", "message": "relay needs REDIRECT_URI or AUTH0_DOMAIN to be set"})
+            hosted_only = {"return_to": request.return_to, "state": request.state}
+            wrong += [
+                {"field": f"body.{name}", "message": "belongs to the hosted flow"} for name, given in hosted_only.items() if given
+            ]
+        else:
+            if not self._addresses.return_urls:
+                wrong.append({"field": "body.flow", "message": "hosted needs RETURN_URLS or AUTH0_DOMAIN to be set"})
+            elif request.return_to and not is_allowed(request.return_to, self._addresses.return_urls):
+                wrong.append({"field": "body.return_to", "message": "is not one of RETURN_URLS"})
+            if request.omit_state:
+                wrong.append({"field": "body.omit_state", "message": "belongs to the relay flow"})
+        if wrong:
+            raise RequestInvalid(wrong)
+
     async def _obstacle(self, request: StartRequest, record: UserRecord | None, now: datetime) -> Failure | None:
         if request.purpose is Purpose.STEP_UP and not (record and record.identity_id):
             return Failure("identity_not_established")
@@ -181,11 +214,11 @@ class Verifications:
         until = policy.locked_until(failed, now, self._rules)
         return Failure("too_many_attempts", f"try again after {claims.timestamp(until)}") if until else None
 
-    def _new_attempt(self, request: StartRequest, started_by: str, now: datetime) -> Attempt:
+    def _new_attempt(self, request: StartRequest, flow: Flow, started_by: str, now: datetime) -> Attempt:
         return Attempt(
             id=f"idv_{secrets.token_hex(16)}",
             user_id=request.user_id,
-            flow=Flow.RELAY,
+            flow=flow,
             purpose=request.purpose,
             status=Status.PENDING,
             started_by=started_by,
@@ -193,28 +226,43 @@ class Verifications:
             expires_at=now + self._lifetime,
         )
 
-    async def _authorization_request(
-        self, request: StartRequest, record: UserRecord | None, attempt: Attempt, redirect_uri: str
-    ) -> tuple[RequestSecrets, str]:
-        kept = RequestSecrets(secrets.token_urlsafe(32), pkce.new_code_verifier(), redirect_uri)
-        url = await self._provider.authorization_url(
-            redirect_uri=redirect_uri,
-            state=None if request.omit_state else self._signer.sign(attempt),
+    def _new_secrets(self, request: StartRequest, flow: Flow, login_hint: str | None) -> RequestSecrets:
+        """What is kept of the request; of the relay flow's no login hint, since its redirect is made at once."""
+        nonce, verifier = secrets.token_urlsafe(32), pkce.new_code_verifier()
+        if flow is Flow.RELAY:
+            return RequestSecrets(nonce, verifier, self._addresses.redirect_uri or "")
+        return RequestSecrets(
+            nonce,
+            verifier,
+            self._addresses.callback_url,
+            login_hint=login_hint,
+            return_to=request.return_to or self._addresses.return_urls[0],
+            caller_state=request.state,
+        )
+
+    async def _redirect_url(self, request: StartRequest, attempt: Attempt, kept: RequestSecrets, login_hint: str | None) -> str:
+        if attempt.flow is Flow.HOSTED:
+            # Asked here, too, so that a login is not sent on a way that leads nowhere.
+            await self._provider.metadata()
+            return self._addresses.launch_url(attempt)
+        state = None if request.omit_state else self._signer.sign(attempt)
+        return await self._provider.authorization_url(
+            redirect_uri=kept.redirect_uri,
+            state=state,
             nonce=kept.nonce,
             code_verifier=kept.code_verifier,
-            login_hint=(record.identity_id if record else None) or request.email,
+            login_hint=login_hint,
         )
-        return kept, url
 
     async def _find(self, callback: Callback) -> Attempt:
-        if callback.verification_id is not None:
-            attempt = await self._store.attempt(callback.verification_id)
-            if attempt is None:
-                raise VerificationNotFound
-            if attempt.user_id != callback.user_id or attempt.flow is not Flow.RELAY:
-                raise VerificationMismatch
-            return attempt
-        return await self._find_without_id(callback)
+        if callback.verification_id is None:
+            return await self._find_without_id(callback)
+        attempt = await self._store.attempt(callback.verification_id)
+        if attempt is None:
+            raise VerificationNotFound
+        if attempt.user_id != callback.user_id or attempt.flow is not Flow.RELAY:
+            raise VerificationMismatch
+        return attempt
 
     async def _find_without_id(self, callback: Callback) -> Attempt:
         """The user's newest pending relay login, unless this code was sent before: then the attempt that it was sent to.
@@ -222,111 +270,47 @@ class Verifications:
         Without a code the same words may come back for another attempt, so there a pending one is preferred.
         """
         reached = await self._store.relay_login_with_callback(callback.user_id, callback.fingerprint())
-        if reached and callback.code:
+        if reached and callback.response.code:
             return reached
         attempt = await self._store.newest_pending_relay_login(callback.user_id) or reached
         if attempt is None:
             raise VerificationNotFound
         return attempt
 
-    async def _check_response(self, callback: Callback, attempt: Attempt) -> ProviderUnavailable | None:
-        """That the response answers this attempt's request. Returns why it could not be known, when the provider is away."""
-        if callback.state is not None and not self._signer.names(callback.state, attempt):
-            raise StateInvalid
-        if callback.code is None and callback.error is None:
-            return None
-        try:
-            await self._provider.check_response_issuer(callback.iss)
-        except IssuerMismatch:
-            raise ResponseIssuerMismatch from None
-        except ProviderUnavailable as error:
-            return error
-        return None
+    async def _confirm(self, callback: Callback, session_token: str, finished_by: str) -> Decision:
+        """The hosted flow's end: the caller's session is about the user of the token, and what was returned counts."""
+        session = self._session_tokens.read(session_token)
+        if session is None:
+            raise SessionTokenInvalid
+        if session.user_id != callback.user_id or callback.verification_id not in {None, session.verification_id}:
+            raise VerificationMismatch
+        attempt = await self._store.attempt(session.verification_id)
+        if attempt is None:
+            raise VerificationNotFound
+        if attempt.status is not Status.RETURNED:
+            return await self._repeat(attempt, callback, asyncio.get_running_loop().time())
+        if policy.has_expired(attempt, self._clock()):
+            raise SessionTokenInvalid
+        outcome = await self._store.unconfirmed_outcome(attempt)
+        return await self._record(attempt, outcome, fingerprint=callback.fingerprint(), finished_by=finished_by)
 
-    async def _outcome(
-        self, consumed: ConsumedAttempt, callback: Callback, outage: ProviderUnavailable | None, deadline: float
-    ) -> Verdict | Failure:
-        if consumed.consumed_at >= consumed.attempt.expires_at:
-            return Failure("verification_expired")
-        # An error beside a code wins: a response that says both is not one to trust a code of.
-        if callback.error is not None:
-            return failures.authorization_failure(callback.error, callback.error_description)
-        if callback.code is None:
-            return Failure("no_code_returned")
-        if outage:
-            return _failure_of(outage)
-        return await self._exchange(consumed, callback.code, deadline)
-
-    async def _exchange(self, consumed: ConsumedAttempt, code: str, deadline: float) -> Verdict | Failure:
-        kept = consumed.secrets
-        grant = AuthorizationGrant(code, kept.code_verifier, kept.nonce, kept.redirect_uri)
-        try:
-            authentication = await self._provider.authenticate(grant, deadline=deadline)
-            return read_verdict(authentication, keep_tokens=self._rules.store_tokens)
-        except ProtocolError as error:
-            return _failure_of(error)
-
-    async def _record(self, attempt: Attempt, outcome: Verdict | Failure) -> Decision:
+    async def _record(
+        self,
+        attempt: Attempt,
+        outcome: Verdict | Failure,
+        *,
+        fingerprint: str | None = None,
+        finished_by: str | None = None,
+    ) -> Decision:
         now = self._clock()
-        if policy.is_interrupted(attempt, now):
-            outcome = Failure("callback_interrupted")
+        settled = Failure("callback_interrupted") if policy.is_interrupted(attempt, now) else outcome
 
         def decide(record: UserRecord | None) -> Ruling:
-            return self._rule(attempt.purpose, record, outcome, now)
+            return decisions.rule(settled, attempt.purpose, record, now, self._rules)
 
-        decision = await self._store.record_outcome(attempt, decide, now)
+        finishing = {"callback_fingerprint": fingerprint, "finished_by": finished_by} if fingerprint else {}
+        decision = await self._store.record_outcome(attempt, decide, now, finishing)
         return decision or await self._answer_again(await self._reload(attempt))
-
-    def _rule(self, purpose: Purpose, record: UserRecord | None, outcome: Verdict | Failure, now: datetime) -> Ruling:
-        evidence: Evidence | None = None
-        if isinstance(outcome, Verdict):
-            evidence = outcome.evidence
-            judged = policy.judge(outcome, record, self._rules, purpose)
-            if not isinstance(judged, Failure):
-                verified = policy.after_success(record, judged, now)
-                return self._verified(purpose, record, verified)
-            outcome = judged
-        after = record
-        if purpose is Purpose.LOGIN:
-            after = policy.after_failure(record, outcome, now, self._rules)
-        return Ruling(
-            status=Status.EXPIRED if outcome.code == "verification_expired" else Status.FAILED,
-            decision=self._failed(outcome, purpose, after),
-            record=after if purpose is Purpose.LOGIN else None,
-            evidence=evidence,
-            failure=outcome,
-        )
-
-    def _verified(self, purpose: Purpose, before: UserRecord | None, verified: UserRecord) -> Ruling:
-        on_file = verified if purpose is Purpose.LOGIN else before
-        decision = Decision(
-            Action.CONTINUE,
-            Reason.VERIFIED,
-            claims=claims.claims(verified, Reason.VERIFIED, self._rules),
-            app_metadata=claims.app_metadata(on_file),
-        )
-        return Ruling(
-            status=Status.COMPLETED,
-            decision=decision,
-            record=verified if purpose is Purpose.LOGIN else None,
-            evidence=verified.evidence,
-        )
-
-    def _standing(self, record: UserRecord | None) -> Decision:
-        return Decision(
-            Action.CONTINUE,
-            Reason.RECENTLY_VERIFIED,
-            claims=claims.claims(record, Reason.RECENTLY_VERIFIED, self._rules),
-            app_metadata=claims.app_metadata(record),
-        )
-
-    def _failed(self, failure: Failure, purpose: Purpose, record: UserRecord | None) -> Decision:
-        return Decision(
-            policy.action_on_failure(purpose, self._rules),
-            failure.code,
-            app_metadata=claims.app_metadata(record),
-            failure=failure,
-        )
 
     async def _repeat(self, attempt: Attempt, callback: Callback, deadline: float) -> Decision:
         """The answer to a callback that came before, waited for while it is being worked out."""
@@ -334,7 +318,7 @@ class Verifications:
         while attempt.status is Status.EXCHANGING and not policy.is_interrupted(attempt, self._clock()):
             if not same or asyncio.get_running_loop().time() >= deadline:
                 raise CallbackInProgress
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             attempt = await self._reload(attempt)
         if not same:
             raise VerificationAlreadyFinished
@@ -353,7 +337,3 @@ class Verifications:
         if now is None:
             raise VerificationNotFound
         return now
-
-
-def _failure_of(error: ProtocolError) -> Failure:
-    return Failure(error.code, error.description)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app import errors
-from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router
+from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router, note_decision
 from app.api.problems import responses
 from app.api.schemas import CallbackBody, DecisionView
 from app.domain import Role
@@ -16,6 +16,7 @@ router = keyed_router(Role.IDP, prefix="/v1/callback", tags=["Verify"])
     operation_id="finishVerification",
     summary="Finish a verification with what the provider sent back",
     responses=responses(
+        errors.SessionTokenInvalid,
         errors.Unauthorized,
         errors.VerificationNotFound,
         errors.VerificationMismatch,
@@ -36,4 +37,5 @@ async def finish(body: CallbackBody, services: CurrentServices, caller: CurrentC
     same answer. A refused callback (4xx) has recorded nothing.
     """
     decision = await services.verifications.finish(body.callback(), caller.name)
+    note_decision(decision)
     return DecisionView.of(decision, with_tokens=with_tokens)

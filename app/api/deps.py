@@ -11,10 +11,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
+from app.api.cookies import BindingCookies
 from app.api_keys import ApiKey, holder_of
 from app.db import Database
-from app.domain import Caller, Role
+from app.domain import Caller, Decision, Role
 from app.errors import Forbidden, Unauthorized
+from app.hosted import HostedFlow
 from app.verification import Verifications
 
 
@@ -23,6 +25,8 @@ class Services:
     """What the lifespan has opened for the routes."""
 
     verifications: Verifications
+    hosted: HostedFlow
+    cookies: BindingCookies
     database: Database
     newest_revision: str | None
     api_keys: Sequence[ApiKey]
@@ -76,3 +80,9 @@ def _authenticated(request: Request, role: Role) -> Caller:
     if role is Role.ADMIN and caller.role is not Role.ADMIN:
         raise Forbidden
     return caller
+
+
+def note_decision(decision: Decision) -> None:
+    """Add the decision to the request's log line, with the attempt's id and nothing of the person's."""
+    verification = decision.verification.id if decision.verification else None
+    structlog.contextvars.bind_contextvars(action=decision.action, reason=decision.reason, verification=verification)

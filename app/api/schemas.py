@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import base64
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from app import failures
 from app.claims import timestamp, without_tokens
 from app.domain import Action, Attempt, Decision, Failure, Flow, Purpose, Reason, Status, UserStatus
+from app.exchange import AuthorizationResponse
+from app.store import AttemptFilter, Page, Position
 from app.verification import Callback, StartRequest
 
 _NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
@@ -31,6 +36,7 @@ UserId = Annotated[
 VerificationId = Annotated[str, Field(max_length=64, pattern=_NO_CONTROLS, examples=["idv_6f1d2c3b4a5968778695a4b3c2d1e0f1"])]
 # The bounds belong to the text, not to the union: an absent value has no length.
 Parameter = Annotated[Annotated[str, Field(max_length=8192, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
+HostedText = Annotated[Annotated[str, Field(max_length=2048, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
 Email = Annotated[Annotated[str, Field(max_length=320, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
 ForeignText = Annotated[str | None, BeforeValidator(_absent_when_empty)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-04-07T17:28:25.150Z"])]
@@ -48,18 +54,25 @@ class StartBody(BaseModel):
         None, description="The `login_hint` of a first verification. A returning user's enrolled identity is preferred."
     )
     purpose: Purpose = Field(Purpose.LOGIN, description="`step_up` always redirects and never changes the user's record.")
-    flow: Literal[Flow.RELAY] | None = Field(
+    flow: Flow | None = Field(
         None,
-        description="`relay`: the provider sends the browser to the identity provider, whose backend relays the parameters.",
+        description=(
+            "`relay`: the provider sends the browser to the identity provider, whose backend relays the parameters to us. "
+            "`hosted`: the provider sends the browser to us. Default: `relay` where `REDIRECT_URI` is set or derived."
+        ),
     )
     omit_state: StrictBool = Field(
         False, description="For callers whose own redirect adds a `state` (Auth0): ours is left out of `redirect_url`."
     )
+    return_to: HostedText = Field(
+        None, description="Hosted only: where the browser goes afterwards, one of `RETURN_URLS`. Default: the first of them."
+    )
+    state: HostedText = Field(None, description="Hosted only: your own opaque state, which comes back to `return_to`.")
     force: StrictBool = Field(False, description="Verify even inside the window.")
 
     def request(self) -> StartRequest:
         """The use-case's request."""
-        return StartRequest(self.user_id, self.email, self.purpose, self.force, self.omit_state)
+        return StartRequest(**self.model_dump())
 
 
 class CallbackBody(BaseModel):
@@ -90,10 +103,19 @@ class CallbackBody(BaseModel):
     iss: Parameter = None
     error: ForeignText = Field(None, description="The provider's error. It wins over a `code`, which is then not sent.")
     error_description: ForeignText = None
+    session_token: Parameter = Field(None, description="Hosted: the token that the browser brought, alone. It works once.")
+
+    @model_validator(mode="after")
+    def _session_token_stands_alone(self) -> Self:
+        response = (self.code, self.state, self.iss, self.error, self.error_description)
+        if self.session_token is not None and any(part is not None for part in response):
+            raise PydanticCustomError("session_token_alone", "session_token stands alone: leave the provider's parameters out")
+        return self
 
     def callback(self) -> Callback:
         """The use-case's callback."""
-        return Callback(**self.model_dump())
+        response = AuthorizationResponse(self.code, self.state, self.iss, self.error, self.error_description)
+        return Callback(self.user_id, self.verification_id, response, self.session_token)
 
 
 class ResetBody(BaseModel):
@@ -216,6 +238,59 @@ class UserStatusView(BaseModel):
             claims=dict(status.claims),
             app_metadata=dict(status.app_metadata) if with_tokens else without_tokens(status.app_metadata),
         )
+
+
+class VerificationQuery(BaseModel):
+    """Which attempts are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user_id: UserId | None = None
+    status: Status | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    cursor: Annotated[str | None, Field(max_length=200, description="`next_cursor` of the page before.")] = None
+
+    @field_validator("cursor")
+    @classmethod
+    def _is_ours(cls, value: str | None) -> str | None:
+        if value is not None:
+            read_cursor(value)
+        return value
+
+    def wanted(self) -> AttemptFilter:
+        """The use-case's filter."""
+        return AttemptFilter(self.user_id, self.status, self.limit, read_cursor(self.cursor) if self.cursor else None)
+
+
+class VerificationPage(BaseModel):
+    """Attempts, newest first."""
+
+    items: list[VerificationView]
+    next_cursor: str | None = Field(description="Where the next page begins; null on the last one.")
+
+    @classmethod
+    def of(cls, page: Page) -> VerificationPage:
+        """The view of a page."""
+        items = [VerificationView.of(attempt) for attempt in page.attempts]
+        return cls(items=items, next_cursor=write_cursor(page.next) if page.next else None)
+
+
+def write_cursor(position: Position) -> str:
+    """A position in the list as an opaque text."""
+    created_at, attempt_id = position
+    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {attempt_id}".encode()).decode("ascii")
+
+
+def read_cursor(cursor: str) -> Position:
+    """The position that `write_cursor` has written. Raises ValueError for any other text."""
+    try:
+        created_at, _, attempt_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition(" ")
+        position = datetime.fromisoformat(created_at).astimezone(UTC), attempt_id
+    except (ValueError, OverflowError):
+        raise ValueError("is not a cursor of this list") from None
+    if not attempt_id.isprintable():
+        raise ValueError("is not a cursor of this list")
+    return position
 
 
 class HealthView(BaseModel):

@@ -1,14 +1,27 @@
-"""Starting a verification."""
+"""Starting a verification, and looking at attempts."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Path, Query
+
 from app import errors
-from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router
+from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router, note_decision
 from app.api.problems import responses
-from app.api.schemas import DecisionView, StartBody
+from app.api.schemas import DecisionView, StartBody, VerificationId, VerificationPage, VerificationQuery, VerificationView
 from app.domain import Role
 
+_AUDIT = (
+    errors.Unauthorized,
+    errors.Forbidden,
+    errors.RequestInvalid,
+    errors.InternalError,
+    errors.DatabaseUnavailable,
+)
+
 router = keyed_router(Role.IDP, prefix="/v1/verifications", tags=["Verify"])
+admin_router = keyed_router(Role.ADMIN, prefix="/v1/verifications", tags=["Audit"])
 
 
 @router.post(
@@ -31,4 +44,27 @@ async def start(body: StartBody, services: CurrentServices, caller: CurrentCalle
     - `deny`: refuse the login.
     """
     decision = await services.verifications.start(body.request(), caller.name)
+    note_decision(decision)
     return DecisionView.of(decision, with_tokens=with_tokens)
+
+
+@admin_router.get(
+    "",
+    operation_id="listVerifications",
+    summary="List attempts, newest first",
+    responses=responses(*_AUDIT),
+)
+async def browse(query: Annotated[VerificationQuery, Query()], services: CurrentServices) -> VerificationPage:
+    """Each attempt tells which key started and finished it, when, and how it ended. Rows added meanwhile move no page."""
+    return VerificationPage.of(await services.verifications.attempts(query.wanted()))
+
+
+@admin_router.get(
+    "/{verification_id}",
+    operation_id="getVerification",
+    summary="Tell all about one attempt",
+    responses=responses(*_AUDIT, errors.VerificationNotFound),
+)
+async def look(verification_id: Annotated[VerificationId, Path()], services: CurrentServices) -> VerificationView:
+    """Answers why somebody was refused: who started and finished the attempt, when, and with which error."""
+    return VerificationView.of(await services.verifications.attempt(verification_id))

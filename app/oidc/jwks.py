@@ -35,7 +35,7 @@ def choose_key(keys: Sequence[Jwk], algorithm: str, kid: str | None) -> dict[str
     Exactly one must fit by `kid`, `kty`, `crv`, `use`, `key_ops`, `alg` and strength. Raises NoKeyFits when none does and
     IdTokenInvalid when several do: trying keys until one works would let the sender choose.
     """
-    fitting = [key for key in keys if _fits(key, algorithm, kid)]
+    fitting = [key for key in keys if fits(key, algorithm, kid)]
     if not fitting:
         raise NoKeyFits("kid")
     if len(fitting) > 1:
@@ -44,7 +44,8 @@ def choose_key(keys: Sequence[Jwk], algorithm: str, kid: str | None) -> dict[str
     return {"kty": key_type, **{name: fitting[0][name] for name in _MATERIAL[key_type]}}
 
 
-def _fits(key: Jwk, algorithm: str, kid: str | None) -> bool:
+def fits(key: Jwk, algorithm: str, kid: str | None) -> bool:
+    """Whether the key can verify a token with this header."""
     key_type = _KEY_TYPE[algorithm[:2]]
     operations = key.get("key_ops", ["verify"])
     return (

@@ -45,11 +45,16 @@ def upgrade() -> None:
         sa.Column("auth_overall_status", sa.Text(), nullable=True),
         sa.Column("failure_code", sa.String(64), nullable=True),
         sa.Column("failure_description", sa.Text(), nullable=True),
+        sa.Column("browser_digest", sa.String(64), nullable=True),
+        sa.Column("returned_at", UtcTimestamp(), nullable=True),
         sa.Column("sealed_request", sa.LargeBinary(), nullable=True),
+        sa.Column("sealed_outcome", sa.LargeBinary(), nullable=True),
+        sa.Column("sealed_return", sa.LargeBinary(), nullable=True),
         sa.Column("sealed_answer", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_verifications"),
     )
     op.create_index("ix_verifications_user_id_created_at", "verifications", ["user_id", "created_at"])
+    op.create_index("ix_verifications_created_at_id", "verifications", ["created_at", "id"])
 
 
 def downgrade() -> None:

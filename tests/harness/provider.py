@@ -13,6 +13,9 @@ from tests.harness.clock import Clock
 CLIENT_ID = "idv-gateway"
 CLIENT_SECRET = "sandbox client secret: with spaces & signs"
 REDIRECT_URI = "https://tenant.example/continue"
+PUBLIC_URL = "https://idv.example"
+LOOPBACK_URL = "http://127.0.0.1:8000"
+HOSTED_REDIRECT_URIS = (f"{PUBLIC_URL}/v1/callback", f"{LOOPBACK_URL}/v1/callback")
 
 
 class ProviderHost:
@@ -47,7 +50,7 @@ class ProviderHost:
 
 
 def new_sandbox(host: ProviderHost, clock: Clock) -> Sandbox:
-    client = Client(CLIENT_ID, CLIENT_SECRET, "The service under test", (REDIRECT_URI,))
+    client = Client(CLIENT_ID, CLIENT_SECRET, "The service under test", (REDIRECT_URI, *HOSTED_REDIRECT_URIS))
     sandbox = Sandbox(SandboxConfig(issuer=host.url, clients=(client,)), clock)
     host.app = sandbox.app
     return sandbox

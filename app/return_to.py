@@ -1,0 +1,34 @@
+"""Where a browser may be sent back to in the hosted flow: only to addresses that the operator has listed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import parse_qsl, unquote_plus, urlencode
+
+from app.oidc.metadata import is_safe_url
+
+MAX_LENGTH = 2048
+_OURS = frozenset({"state", "session_token"})
+
+
+def is_allowed(url: str, allowed: Sequence[str]) -> bool:
+    """Whether `url` is a listed address, compared character by character but for its query (RFC 9700 section 4.1.3).
+
+    No fragment, and no parameter in the query that this service adds: the caller could not tell ours from a stranger's.
+    """
+    address, _, query = url.partition("?")
+    if len(url) > MAX_LENGTH or not is_safe_url(url, allow_http=True):
+        return False
+    if address not in {entry.partition("?")[0] for entry in allowed}:
+        return False
+    # Some servers also split a query at semicolons.
+    names = {unquote_plus(part.partition("=")[0]) for part in re.split("[&;]", query)}
+    return not names & _OURS
+
+
+def with_answer(url: str, *, state: str | None, session_token: str) -> str:
+    """`url` with the caller's own state and the session token added to its query."""
+    address, _, query = url.partition("?")
+    ours = {"session_token": session_token} if state is None else {"state": state, "session_token": session_token}
+    return f"{address}?{urlencode([*parse_qsl(query, keep_blank_values=True), *ours.items()])}"

@@ -1,0 +1,53 @@
+"""The session token: what the browser brings back to the caller in the hosted flow, and the caller hands in once."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.domain import CONFIRMABLE_FOR, Attempt
+from app.oidc import jws
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a session token says: which attempt has come back, and about whom."""
+
+    verification_id: str
+    user_id: str
+
+
+class SessionTokens:
+    """Signs with the first of `signing_secrets` and accepts all of them. `issuer` is this service's public URL."""
+
+    def __init__(self, signing_secrets: Sequence[str], issuer: str) -> None:
+        self._secrets = tuple(signing_secrets)
+        self._issuer = issuer
+
+    def sign(self, attempt: Attempt, caller_state: str | None, now: datetime) -> str:
+        """A token for 5 minutes, in the form that Auth0's `api.redirect.validateToken` takes."""
+        issued_at = int(now.timestamp())
+        claims = {
+            "iss": self._issuer,
+            "sub": attempt.user_id,
+            "iat": issued_at,
+            "exp": issued_at + int(CONFIRMABLE_FOR.total_seconds()),
+            "jti": secrets.token_urlsafe(16),
+            "state": caller_state,
+            "verification_id": attempt.id,
+        }
+        return jws.sign_hs256({name: value for name, value in claims.items() if value is not None}, self._secrets[0])
+
+    def read(self, token: str) -> Session | None:
+        """What the token says, or None when it is not ours. Whether it came in time is the attempt's to judge."""
+        for secret in self._secrets:
+            try:
+                claims = jws.verify_hs256(token, secret)
+            except jws.SignatureInvalid:
+                continue
+            verification_id, user_id = claims.get("verification_id"), claims.get("sub")
+            if claims.get("iss") == self._issuer and isinstance(verification_id, str) and isinstance(user_id, str):
+                return Session(verification_id, user_id)
+        return None
