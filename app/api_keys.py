@@ -43,21 +43,25 @@ def check_name(name: str) -> None:
 
 def parse_api_keys(text: str, role: Role) -> list[ApiKey]:
     """The keys in `name=key` or `name=sha256:<hex>`, comma-separated. Raises ValueError, without a key in its text."""
-    return [_parse(entry.strip(), role) for entry in text.split(",") if entry.strip()]
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    return [_parse(entry, number, role) for number, entry in enumerate(entries, 1)]
 
 
-def _parse(entry: str, role: Role) -> ApiKey:
+def _parse(entry: str, number: int, role: Role) -> ApiKey:
+    # Entries are told apart by their number: where a name was forgotten, the key stands in its place.
     name, separator, key = entry.partition("=")
     if not separator or not _NAME.fullmatch(name):
-        raise ValueError("takes name=key or name=sha256:<hex>, comma-separated; a name holds letters, digits, «.», «_», «-»")
+        raise ValueError(
+            f"entry {number} is not of the form name=key or name=sha256:<hex>; a name has letters, digits, «.», «_», «-»"
+        )
     holder = Caller(name, role)
     if key.startswith(_DIGEST_PREFIX):
         digest = key.removeprefix(_DIGEST_PREFIX).lower()
         if not _DIGEST.fullmatch(digest):
-            raise ValueError(f"the key named {name} needs 64 hexadecimal digits after sha256:")
+            raise ValueError(f"entry {number} needs 64 hexadecimal digits after sha256:")
         return ApiKey(holder, bytes.fromhex(digest))
     if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(f"the key named {name} needs {MIN_KEY_LENGTH} or more ASCII characters; «idv api-key {name}» makes one")
+        raise ValueError(f"entry {number} needs a key of {MIN_KEY_LENGTH} or more ASCII characters; «idv api-key NAME» makes one")
     return ApiKey(holder, _digest(key))
 
 

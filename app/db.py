@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,14 +33,9 @@ from app.errors import DatabaseUnavailable
 
 BUSY_TIMEOUT_MS = 5000
 _WRITES = "idv_writes"
-_UNAVAILABLE = (
-    sqlalchemy_errors.OperationalError,
-    sqlalchemy_errors.InterfaceError,
-    sqlalchemy_errors.InternalError,
-    sqlalchemy_errors.ProgrammingError,
-    sqlalchemy_errors.TimeoutError,
-    OSError,
-)
+_FAULTS = (sqlalchemy_errors.DBAPIError, sqlalchemy_errors.TimeoutError, OSError)
+# What only a mistake of ours can cause; all else says that the database cannot be used.
+_MISTAKES = (sqlalchemy_errors.IntegrityError, sqlalchemy_errors.DataError)
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -146,36 +141,40 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """A transaction that only reads. Raises DatabaseUnavailable."""
-        try:
+        with _faults_as_unavailable():
             async with AsyncSession(self._reads, expire_on_commit=False) as session, session.begin():
                 yield session
-        except _UNAVAILABLE as error:
-            raise DatabaseUnavailable from error
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """A transaction that writes, committed when the block is left without an exception. Raises DatabaseUnavailable."""
-        try:
+        with _faults_as_unavailable():
             async with AsyncSession(self._writes, expire_on_commit=False) as session, session.begin():
                 yield session
-        except _UNAVAILABLE as error:
-            raise DatabaseUnavailable from error
 
     async def forget_deleted(self) -> None:
         """On SQLite, empty the write-ahead log, which still holds what was deleted. Raises DatabaseUnavailable."""
         if self.engine.dialect.name != "sqlite":
             return
-        try:
+        with _faults_as_unavailable():
             async with self.engine.connect() as connection:
                 raw = await connection.get_raw_connection()
                 # On the driver's own connection, outside of any transaction; it waits for readers as long as for any lock.
                 await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
-        except _UNAVAILABLE as error:
-            raise DatabaseUnavailable from error
 
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+
+@contextmanager
+def _faults_as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except _FAULTS as fault:
+        if isinstance(fault, _MISTAKES):
+            raise
+        raise DatabaseUnavailable from fault
 
 
 def make_engine(url: str) -> AsyncEngine:

@@ -35,7 +35,7 @@ def _written(value: Any) -> str:
             return value.get_secret_value()
         case bool():
             return str(value).lower()
-        case frozenset():
+        case frozenset() | tuple():
             return ",".join(sorted(value))
         case float():
             return f"{value:g}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
 from app.domain import Failure
@@ -138,8 +137,8 @@ def clean(text: str | None) -> str | None:
     """A foreign text made fit to be stored and shown: control and formatting characters out, cut at 200 characters."""
     if not text:
         return None
-    # Formatting characters (Cf) hold the bidirectional overrides that make one text look like another.
-    printable = "".join(" " if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else c for c in text[:4096])
+    # Formatting characters, which are not printable, hold the bidirectional overrides that make one text look like another.
+    printable = "".join(c if c.isprintable() else " " for c in text[:4096])
     return " ".join(printable.split())[:MAX_DESCRIPTION].rstrip() or None
 
 

@@ -32,6 +32,7 @@ class PageKind(StrEnum):
     FOREIGN_BROWSER = "foreign_browser"
     IN_PROGRESS = "in_progress"
     PROVIDER_DOWN = "provider_down"
+    UNAVAILABLE = "unavailable"
 
 
 class PageNeeded(Exception):

@@ -15,14 +15,14 @@ from fastapi import FastAPI
 from app.api import browser, callback, ops, users, verifications
 from app.api.cookies import BindingCookies
 from app.api.deps import Services
-from app.api.problems import handle_problems
+from app.api.problems import describe_problems, handle_problems
 from app.db import Database
 from app.domain import Clock, utc_now
 from app.encryption import Cipher
 from app.exchange import Exchange
 from app.hosted import HostedFlow
 from app.logs import configure_logging
-from app.middleware import BodyLimit, RequestLog, SecurityHeaders
+from app.middleware import RequestBounds, RequestLog, SecurityHeaders
 from app.migrate import newest_revision
 from app.oidc.client import RelyingParty
 from app.session_token import SessionTokens
@@ -59,6 +59,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callabl
         redirect_slashes=False,
     )
     handle_problems(app)
+    describe_problems(app)
     for router in (
         browser.router,
         verifications.router,
@@ -71,7 +72,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callabl
     ):
         app.include_router(router)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(RequestBounds, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, strict_transport=settings.public_url.startswith("https:"))
     app.add_middleware(CorrelationIdMiddleware, validator=lambda value: bool(_REQUEST_ID.fullmatch(value)))

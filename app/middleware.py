@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import problem_response
-from app.errors import InternalError, PayloadTooLarge
+from app.errors import InternalError, NotFound, PayloadTooLarge
 from app.logs import fault_location
 
 HEADERS = {
@@ -90,10 +90,11 @@ class RequestLog:
         )
 
 
-class BodyLimit:
-    """Reads a request's body before anything looks at it, and refuses more than `max_bytes`.
+class RequestBounds:
+    """Refuses what no route may see: a body of more than `max_bytes`, and a path with a newline.
 
-    The framework's own limit answers outside of these middlewares, as plain text without the headers of every response.
+    The framework's own limit answers outside of these middlewares, as plain text without the headers of every response. And
+    its routes match a path with a newline at the end as if there were none: one user's id would be taken for another's.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -104,6 +105,9 @@ class BodyLimit:
         """Pass the request on with its body at hand, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if "\n" in scope["path"]:
+            await problem_response(NotFound())(scope, receive, send)
             return
         messages = await self._read(scope, receive)
         if messages is None:

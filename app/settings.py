@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.api_keys import ApiKey, ambiguous_name, parse_api_keys
@@ -16,10 +17,14 @@ from app.oidc.client import ProviderConfig
 from app.oidc.client_auth import ClientAuthMethod, ClientCredentials
 from app.oidc.id_token import ALGORITHMS
 from app.oidc.metadata import is_safe_url
+from app.return_to import is_allowed
 
 MIN_SECRET_LENGTH = 32
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", re.IGNORECASE)
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+
+
+_URL_WANTED = "takes an https address; plain http beyond this machine needs ALLOW_HTTP=true"
 
 
 class SettingsInvalid(Exception):
@@ -36,6 +41,18 @@ def _split(value: Any) -> Any:
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
+
+
+def _is_safe(url: str, info: ValidationInfo) -> bool:
+    return is_safe_url(url, allow_http=info.data.get("allow_http", False))
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        urlsplit(url).port  # noqa: B018  a bad port raises here
+    except ValueError:
+        return False
+    return True
 
 
 def _listed(secret: SecretStr) -> list[str]:
@@ -59,6 +76,8 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
+    allow_http: bool = False
+    """Allow plain http beyond this machine. Only for a test network."""
     incode_client_id: Text
     """The client id of your OIDC integration at Incode."""
     incode_client_secret: Annotated[SecretStr, Field(min_length=1)]
@@ -82,13 +101,11 @@ class Settings(BaseSettings):
     """Where browsers reach this service. The redirect URI of the hosted flow is PUBLIC_URL/v1/callback"""
     return_urls: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Where browsers may be sent back to in the hosted flow, comma-separated. Default: https://AUTH0_DOMAIN/continue"""
-    allow_http: bool = False
-    """Allow plain http beyond this machine. Only for a test network."""
 
-    api_keys: SecretStr = SecretStr("")
-    """Keys of identity providers: name=key or name=sha256:<hex>, comma-separated. See: idv api-key NAME"""
     admin_api_keys: SecretStr = SecretStr("")
-    """Keys of administrators, in the same form. A key is required here or in API_KEYS."""
+    """Keys of administrators: name=key or name=sha256:<hex>, comma-separated. See: idv api-key NAME"""
+    api_keys: Annotated[SecretStr, Field(validate_default=True)] = SecretStr("")
+    """Keys of identity providers, in the same form. A key is required here or in ADMIN_API_KEYS."""
     redirect_secret: SecretStr
     """Signs the state of redirects: 32 characters or more. Two, separated by a comma, while it is rotated; the first signs."""
     encryption_keys: SecretStr
@@ -131,10 +148,26 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["json", "console"], BeforeValidator(_lower)] = "json"
     """json for machines, console for people"""
 
-    @field_validator("incode_server_url", "public_url", mode="after")
+    @field_validator("incode_server_url", "public_url")
     @classmethod
-    def _without_slash(cls, value: str) -> str:
+    def _is_base_url(cls, value: str, info: ValidationInfo) -> str:
+        if "?" in value or not _is_safe(value, info):
+            raise ValueError(_URL_WANTED)
         return value.rstrip("/")
+
+    @field_validator("redirect_uri")
+    @classmethod
+    def _is_redirect_uri(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not _is_safe(value, info):
+            raise ValueError(_URL_WANTED)
+        return value
+
+    @field_validator("return_urls")
+    @classmethod
+    def _are_return_urls(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not all(_is_safe(url, info) and is_allowed(url, [url]) for url in value):
+            raise ValueError(f"each {_URL_WANTED}; without «state» or «session_token» in its query")
+        return value
 
     @field_validator("auth0_domain")
     @classmethod
@@ -174,16 +207,23 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("api_keys")
-    @classmethod
-    def _are_keys(cls, value: SecretStr) -> SecretStr:
-        parse_api_keys(value.get_secret_value(), Role.IDP)
-        return value
-
     @field_validator("admin_api_keys")
     @classmethod
     def _are_admin_keys(cls, value: SecretStr) -> SecretStr:
         parse_api_keys(value.get_secret_value(), Role.ADMIN)
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        keys = parse_api_keys(value.get_secret_value(), Role.IDP)
+        if "admin_api_keys" not in info.data:
+            return value
+        keys += parse_api_keys(info.data["admin_api_keys"].get_secret_value(), Role.ADMIN)
+        if not keys:
+            raise ValueError("at least one key is needed here or in ADMIN_API_KEYS; «idv api-key NAME» makes one")
+        if name := ambiguous_name(keys):
+            raise ValueError(f"the name {name}, or its key, is used twice in API_KEYS and ADMIN_API_KEYS")
         return value
 
     @field_validator("database_url")
@@ -191,7 +231,7 @@ class Settings(BaseSettings):
     def _is_supported_database(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
         on_file = url.startswith("sqlite+aiosqlite:///") and "memory" not in url and len(url) > len("sqlite+aiosqlite:///")
-        if not on_file and not url.startswith("postgresql+asyncpg://"):
+        if not on_file and not (url.startswith("postgresql+asyncpg://") and _has_valid_port(url)):
             raise ValueError("takes sqlite+aiosqlite:///FILE or postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE")
         return value
 
@@ -215,27 +255,6 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"(https?://|urn:)\S+", value):
             raise ValueError("takes an http(s) URL or a URN, which no other claim is called by")
         return value
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        lines = [f"{name.upper()}: {problem}" for name, problem in self._conflicts()]
-        if lines:
-            raise ValueError("\n".join(lines))
-        return self
-
-    def _conflicts(self) -> list[tuple[str, str]]:
-        found = [
-            (name, "takes an https address; plain http beyond this machine needs ALLOW_HTTP=true")
-            for name in ("incode_server_url", "public_url", "redirect_uri")
-            if (url := getattr(self, name)) is not None and not is_safe_url(url, allow_http=self.allow_http)
-        ]
-        if not all(is_safe_url(url, allow_http=self.allow_http) for url in self.return_urls):
-            found.append(("return_urls", "takes https addresses; plain http beyond this machine needs ALLOW_HTTP=true"))
-        if not self.keys:
-            found.append(("api_keys", "at least one key is needed here or in ADMIN_API_KEYS; «idv api-key NAME» makes one"))
-        if name := ambiguous_name(self.keys):
-            found.append(("api_keys", f"the name {name}, or its key, is used twice in API_KEYS and ADMIN_API_KEYS"))
-        return found
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:
@@ -320,15 +339,13 @@ class GivenSettings(Settings):
 def load_settings() -> Settings:
     """The settings of the environment and of `.env`. Raises SettingsInvalid."""
     try:
-        return Settings()  # the required ones come from the environment
+        return Settings()
+    except UnicodeDecodeError:
+        raise SettingsInvalid([".env: is not a UTF-8 text"]) from None
     except ValidationError as error:
-        raise SettingsInvalid([line for problem in error.errors() for line in _lines(problem)]) from None
+        raise SettingsInvalid([_line(problem) for problem in error.errors()]) from None
 
 
-def _lines(problem: Any) -> list[str]:
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if not problem["loc"]:
-        return message.split("\n")
-    if problem["type"] == "missing":
-        message = "is required"
-    return [f"{str(problem['loc'][0]).upper()}: {message}"]
+def _line(problem: Any) -> str:
+    message = "is required" if problem["type"] == "missing" else str(problem["msg"]).removeprefix("Value error, ")
+    return f"{str(problem['loc'][0]).upper()}: {message}"

@@ -265,12 +265,12 @@ class Verifications:
         return attempt
 
     async def _find_without_id(self, callback: Callback) -> Attempt:
-        """The user's newest pending relay login, unless this code was sent before: then the attempt that it was sent to.
+        """The user's newest pending relay login, unless this response was sent before: then the attempt that it was sent to.
 
-        Without a code the same words may come back for another attempt, so there a pending one is preferred.
+        Without a code or a state the same words may come back for another attempt, so there a pending one is preferred.
         """
         reached = await self._store.relay_login_with_callback(callback.user_id, callback.fingerprint())
-        if reached and callback.response.code:
+        if reached and (callback.response.code or callback.response.state):
             return reached
         attempt = await self._store.newest_pending_relay_login(callback.user_id) or reached
         if attempt is None:

@@ -3,6 +3,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -12,6 +13,10 @@ from tests.harness.clock import Clock
 from tests.harness.databases import PostgresDatabases, SqliteFiles, migrate, postgres_or_skip
 from tests.harness.provider import ProviderHost, new_sandbox
 from tests.harness.service import Service, settings_for
+
+# A machine under load must not fail a property: how fast one runs decides nothing.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 MakeService = Callable[..., Awaitable[Service]]
 

@@ -6,23 +6,26 @@ import re
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.api import pages
 from app.api.deps import CurrentServices
+from app.errors import DatabaseUnavailable
 from app.exchange import AuthorizationResponse
 from app.hosted import PageKind, PageNeeded
 
+MAX_STATE_LENGTH = 2048
 _RESPONSE_PARAMETERS = ("code", "state", "iss", "error", "error_description")
 _PAGE: dict[str, Any] = {"content": {"text/html": {}}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     303: {"description": "The browser goes on."},
     400: {"description": "A page for the person. Nothing was recorded, and the attempt is as it was.", **_PAGE},
-    503: {"description": "The provider cannot be reached: a page that asks to try again.", **_PAGE},
+    503: {"description": "The provider or the database cannot be reached: a page that asks to try again.", **_PAGE},
 }
 # Programs that fetch a link to show what is behind it. They follow no login, and must not take its place.
 _PREVIEW_AGENT = re.compile(r"bot\b|crawler|spider|preview|externalhit|whatsapp|embedly", re.IGNORECASE)
+_REFERENCE = re.compile(r"idv_[0-9a-f]{32}")
 
 _log = structlog.stdlib.get_logger("app.browser")
 
@@ -39,20 +42,22 @@ router = APIRouter(tags=["Hosted flow"], default_response_class=HTMLResponse)
 )
 async def launch(
     request: Request,
-    verification_id: Annotated[str, Path(max_length=64)],
+    verification_id: str,
     services: CurrentServices,
-    state: Annotated[str | None, Query(max_length=2048, description="The identity provider's own state.")] = None,
+    state: Annotated[str | None, Query(description="The identity provider's own state; at most 2048 characters.")] = None,
 ) -> Response:
     """Binds the browser to the attempt with a cookie and sends it to the provider. The first browser wins."""
     if _is_preview(request):
         return pages.page(pages.PREVIEW, None)
-    if _is_repeated(request, "state"):
+    if _is_repeated(request, "state") or len(state or "") > MAX_STATE_LENGTH:
         return _page(PageNeeded(PageKind.BAD_LINK))
     cookie = services.cookies.read(request.cookies).get(verification_id)
     try:
         launched = await services.hosted.launch(verification_id, cookie=cookie, caller_state=state or None)
     except PageNeeded as needed:
         return _page(needed)
+    except DatabaseUnavailable:
+        return _page(PageNeeded(PageKind.UNAVAILABLE))
     response = RedirectResponse(launched.location, 303)
     if launched.cookie:
         services.cookies.set(response, verification_id, launched.cookie)
@@ -87,13 +92,17 @@ async def receive(  # noqa: PLR0917  the parameters of the response
         location = await services.hosted.receive(response, services.cookies.read(request.cookies))
     except PageNeeded as needed:
         return _page(needed, clean_address=True)
+    except DatabaseUnavailable:
+        # Without a clean address: the person loads this page again, and its parameters are still good.
+        return _page(PageNeeded(PageKind.UNAVAILABLE))
     return RedirectResponse(location, 303)
 
 
 @router.get("/v1/callback/{kind}", include_in_schema=False)
-async def explain(kind: PageKind, reference: Annotated[str | None, Query(pattern=r"^idv_[0-9a-f]{32}$")] = None) -> Response:
-    """A page again, at an address without the provider's parameters."""
-    return pages.page(pages.PAGES[kind], reference)
+async def explain(kind: str, reference: str = "") -> Response:
+    """A page again, at an address without the provider's parameters. Nobody can put words of his own on it."""
+    words = pages.PAGES[PageKind(kind)] if kind in set(PageKind) else pages.PAGES[PageKind.BAD_LINK]
+    return pages.page(words, reference if _REFERENCE.fullmatch(reference) else None)
 
 
 def _page(needed: PageNeeded, *, clean_address: bool = False) -> Response:

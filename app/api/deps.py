@@ -33,7 +33,7 @@ class Services:
     store_tokens: bool
 
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="An API key of the settings: `Authorization: Bearer …`")
+_bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="An API key of the settings: `Authorization: Bearer …`")
 
 
 def _services(request: Request) -> Services:
@@ -74,7 +74,7 @@ def keyed_router(role: Role, **options: Any) -> APIRouter:
 
 def _authenticated(request: Request, role: Role) -> Caller:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    caller = holder_of(key.strip(), _services(request).api_keys) if scheme.lower() == "bearer" else None
+    caller = holder_of(key.strip(" "), _services(request).api_keys) if scheme.lower() == "bearer" else None
     if caller is None:
         raise Unauthorized
     if role is Role.ADMIN and caller.role is not Role.ADMIN:

@@ -63,6 +63,12 @@ PAGES = {
         "Wait a few minutes, then load this page again.",
         503,
     ),
+    PageKind.UNAVAILABLE: Page(
+        "Please try again in a moment",
+        "This service cannot be used at the moment.",
+        "Wait a moment, then load this page again.",
+        503,
+    ),
 }
 PREVIEW = Page(
     "Continue your login",

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app import errors
 from app.errors import Problem
@@ -25,6 +26,7 @@ _FRAMEWORK_PROBLEMS: dict[int, type[Problem]] = {
     413: errors.PayloadTooLarge,
 }
 
+_FRAMEWORK_ERROR = "HTTPValidationError"
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 _log = structlog.stdlib.get_logger("app.problems")
@@ -106,27 +108,61 @@ def handle_problems(app: FastAPI) -> None:
         return problem_response(errors.RequestInvalid(_field_errors(error.errors())))
 
     @app.exception_handler(HTTPException)
-    async def _(_request: Request, error: HTTPException) -> JSONResponse:
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
         problem = _FRAMEWORK_PROBLEMS.get(error.status_code)
         if problem is None:
             # What is left is a body that cannot be read as JSON at all.
             return problem_response(errors.RequestInvalid([{"field": "body", "message": "is not valid JSON"}]))
         response = problem_response(problem())
-        response.headers.update(error.headers or {})
+        if problem is errors.MethodNotAllowed:
+            response.headers["Allow"] = ", ".join(_allowed_methods(request))
         return response
 
 
+def describe_problems(app: FastAPI) -> None:
+    """Put the schema that `responses` refers to into the OpenAPI document, in the place of the framework's own errors."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document["components"]["schemas"]
+        schemas.update(schema.pop("$defs"))
+        schemas["ProblemDetails"] = schema
+        for operation in (each for path in document["paths"].values() for each in path.values()):
+            if _FRAMEWORK_ERROR in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+        for unused in (_FRAMEWORK_ERROR, "ValidationError"):
+            schemas.pop(unused, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """The methods of every route at this path; the framework names those of one only (RFC 9110 section 15.5.6)."""
+    scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "POST", "DELETE")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+
+
 def _field_errors(found: Sequence[Any]) -> list[dict[str, str]]:
-    return [{"field": _path(error["loc"]), "message": _message(error)} for error in found]
+    return [_field_error(error) for error in found]
+
+
+def _field_error(error: Any) -> dict[str, str]:
+    """The field and what is wrong with it, without the value that some of the messages would quote."""
+    if error["type"] == "json_invalid":
+        return {"field": "body", "message": "is not valid JSON"}
+    if tuple(error["loc"]) == ("body",) and error["type"] == "model_attributes_type":
+        return {"field": "body", "message": "must be a JSON object, sent as application/json"}
+    return {"field": _path(error["loc"]), "message": str(error["msg"])}
 
 
 def _path(location: Sequence[str | int]) -> str:
     """Where the field is. The name of an unknown field is the caller's own text, and repeated only where it looks like a name."""
     return ".".join(part if _FIELD_NAME.fullmatch(part) else "?" for part in map(str, location))
-
-
-def _message(error: Any) -> str:
-    """The message, without the value that pydantic would quote of some of them."""
-    if error["type"] == "json_invalid":
-        return "is not valid JSON"
-    return str(error["msg"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hmac
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,11 +25,10 @@ def unverified_header(token: str) -> dict[str, Any]:
         raise SignatureInvalid from None
 
 
-def verify(token: str, key: Mapping[str, str] | str, algorithm: str) -> dict[str, Any]:
+def verify(token: str, key: Mapping[str, str], algorithm: str) -> dict[str, Any]:
     """The payload of a token that `key` signed with `algorithm`. Raises SignatureInvalid, for a payload that is no object too."""
-    material = key if isinstance(key, str) else {**key, "alg": algorithm}
     try:
-        payload = jws.verify(token, material, algorithms=[algorithm])
+        payload = jws.verify(token, {**key, "alg": algorithm}, algorithms=[algorithm])
         return strict_json.parse_object(payload)
     except (JOSEError, ValueError, TypeError, AttributeError, RecursionError):
         raise SignatureInvalid from None
@@ -38,12 +36,17 @@ def verify(token: str, key: Mapping[str, str] | str, algorithm: str) -> dict[str
 
 def sign_hs256(claims: Mapping[str, Any], secret: str, *, token_type: str = "JWT") -> str:  # noqa: S107  a header value
     """A compact JWS over `claims`, HS256 under `secret`, with `typ` in its header."""
-    return str(jws.sign(dict(claims), secret, headers={"typ": token_type}, algorithm="HS256"))
+    return str(jws.sign(dict(claims), _symmetric(secret), headers={"typ": token_type}, algorithm="HS256"))
 
 
 def verify_hs256(token: str, secret: str, *, token_type: str = "JWT") -> dict[str, Any]:  # noqa: S107  a header value
     """The claims of a token made by `sign_hs256`. Raises SignatureInvalid when algorithm, type or signature differ."""
     header = unverified_header(token)
-    if header.get("alg") != "HS256" or not hmac.compare_digest(str(header.get("typ")).encode(), token_type.encode()):
+    if header.get("typ") != token_type:
         raise SignatureInvalid
-    return verify(token, secret, "HS256")
+    return verify(token, _symmetric(secret), "HS256")
+
+
+def _symmetric(secret: str) -> dict[str, str]:
+    """The secret as a JWK: python-jose would read a bare text as JSON or PEM where it looks like that."""
+    return {"kty": "oct", "k": base64.urlsafe_b64encode(secret.encode()).decode("ascii"), "alg": "HS256"}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+
 from app.oidc.errors import ProviderUnavailable
 
 WELL_KNOWN = "/.well-known/openid-configuration"
@@ -42,7 +44,8 @@ def is_safe_url(url: str, *, allow_http: bool) -> bool:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  a bad port raises here
-    except ValueError:
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
         return False
     if not parts.hostname or parts.username is not None or parts.password is not None or "#" in url:
         return False

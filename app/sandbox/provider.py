@@ -31,9 +31,9 @@ class Provider:
     `config` and `key` may be replaced by another thread at any time: each answer reads them once.
     """
 
-    def __init__(self, config: SandboxConfig, clock: Callable[[], datetime]) -> None:
+    def __init__(self, config: SandboxConfig, clock: Callable[[], datetime], key: SigningKey) -> None:
         self.config = config
-        self.key = SigningKey.generate()
+        self.key = key
         self._clock = clock
         self._people = People()
         self._grants = Grants()

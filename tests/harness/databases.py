@@ -2,7 +2,7 @@ import asyncio
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import asyncpg
@@ -57,7 +57,7 @@ class PostgresDatabases:
     def template(self) -> str:
         return f"{self._prefix}_template"
 
-    def new(self, template: str | None = None) -> Iterator[str]:
+    def new(self, template: str | None = None) -> Generator[str, None, None]:
         self._count += 1
         name = f"{self._prefix}_{self._count}" if template else self.template
         asyncio.run(_execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else "")))

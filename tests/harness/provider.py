@@ -8,6 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.sandbox import Client, Sandbox, SandboxConfig
+from app.sandbox.signing import SigningKey
 from tests.harness.clock import Clock
 
 CLIENT_ID = "idv-gateway"
@@ -23,6 +24,7 @@ class ProviderHost:
 
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
+        self.key = SigningKey.generate()
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -51,6 +53,6 @@ class ProviderHost:
 
 def new_sandbox(host: ProviderHost, clock: Clock) -> Sandbox:
     client = Client(CLIENT_ID, CLIENT_SECRET, "The service under test", (REDIRECT_URI, *HOSTED_REDIRECT_URIS))
-    sandbox = Sandbox(SandboxConfig(issuer=host.url, clients=(client,)), clock)
+    sandbox = Sandbox(SandboxConfig(issuer=host.url, clients=(client,)), clock, host.key)
     host.app = sandbox.app
     return sandbox

@@ -1,3 +1,4 @@
+import ssl
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,6 +18,8 @@ ENCRYPTION_KEY = Fernet.generate_key().decode()
 CLAIM = "https://incode.com/idv"
 
 Json = dict[str, Any]
+# The provider is on loopback, over http: reading the machine's certificates for each test would be most of its time.
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def settings_for(provider_url: str, database_url: str, **changes: Any) -> Settings:
@@ -49,7 +52,7 @@ class Service:
         self.transport = httpx.ASGITransport(app)
         self.idp = self.client(IDP_KEY)
         self.admin = self.client(ADMIN_KEY)
-        self.browser = httpx.AsyncClient()
+        self.browser = httpx.AsyncClient(verify=_NO_TLS)
 
     def client(self, key: str | None) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {key}"} if key else {}

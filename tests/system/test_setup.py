@@ -42,7 +42,7 @@ def test_init_writes_a_file_that_works_once_it_is_filled_in(work: Workplace) -> 
     assert work.run("migrate").returncode == 0
     assert (work.folder / "idv.db").exists()
     settings = Settings(_env_file=file)
-    assert settings.relay_redirect_uri == "https://tenant.example/continue"
+    assert settings.redirect_uri == "https://tenant.example/continue"
     idp_key, admin_key = re.findall(r"[A-Za-z0-9_-]{43}$", made.stdout, re.MULTILINE)
     assert holder_of(idp_key, settings.keys) == Caller("idp", Role.IDP)
     assert holder_of(admin_key, settings.keys) == Caller("admin", Role.ADMIN)

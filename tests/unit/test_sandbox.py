@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, quote_plus, urlencode, urlsplit
@@ -265,9 +265,7 @@ async def test_a_code_lives_for_sixty_seconds(rp: RelyingParty, clock: Clock, se
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(299, 200), (300, 401)])
-async def test_an_access_token_lives_for_five_minutes(
-    rp: RelyingParty, clock: Clock, seconds: int, status: int
-) -> None:
+async def test_an_access_token_lives_for_five_minutes(rp: RelyingParty, clock: Clock, seconds: int, status: int) -> None:
     tokens = await rp.tokens()
     clock.advance(seconds=seconds)
     assert (await rp.userinfo(tokens)).status_code == status
@@ -393,9 +391,7 @@ async def test_client_secret_basic(rp: RelyingParty) -> None:
     wrong = await rp.exchange(code, authorization=basic("acme", "wrong"), **nothing)
     refused(wrong, "invalid_client", 401)
     assert wrong.headers["www-authenticate"].startswith("Basic")
-    refused(
-        await rp.exchange(code, authorization=basic("nobody", quote_plus(SECRET)), **nothing), "invalid_client", 401
-    )
+    refused(await rp.exchange(code, authorization=basic("nobody", quote_plus(SECRET)), **nothing), "invalid_client", 401)
     not_encoded = basic("acme", SECRET)
     refused(await rp.exchange(code, authorization=not_encoded, **nothing), "invalid_client", 401)
     assert (await rp.exchange(code, authorization=basic("acme", quote_plus(SECRET)), **nothing)).status_code == 200
@@ -564,7 +560,7 @@ async def test_userinfo_claims_have_their_shapes(rp: RelyingParty) -> None:
     id_token, userinfo = await rp.verify(scope=ALL_SCOPES)
     assert userinfo["sub"] == id_token["sub"]
     assert userinfo["address"].keys() >= {"formatted", "street_address", "locality", "postal_code", "country"}
-    assert datetime.strptime(userinfo["birthdate"], "%Y-%m-%d")
+    assert date.fromisoformat(userinfo["birthdate"])
     assert userinfo["name"] == f"{userinfo['given_name']} {userinfo['family_name']}"
     assert re.fullmatch(r"\+\d{8,15}", userinfo["phone_number"])
 
@@ -594,9 +590,7 @@ async def test_every_outcome_is_tested_here() -> None:
     ("outcome", "status", "score"),
     [("verified", "OK", "100.0"), ("failed", "FAIL", "12.5"), ("warn", "WARN", "71.3"), ("no-status", None, None)],
 )
-async def test_outcomes_that_change_the_status(
-    rp: RelyingParty, outcome: str, status: str | None, score: str | None
-) -> None:
+async def test_outcomes_that_change_the_status(rp: RelyingParty, outcome: str, status: str | None, score: str | None) -> None:
     claims, _ = await rp.verify(outcome=outcome)
     assert (claims.get("auth_overall_status"), claims.get("auth_overall_score")) == (status, score)
     assert ("auth_overall_status" in claims, "auth_overall_score" in claims) == (status is not None,) * 2

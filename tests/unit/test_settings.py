@@ -103,7 +103,7 @@ def test_the_defaults_are_handed_on(load: Load) -> None:
     assert settings.lifetime == timedelta(hours=1)
     assert settings.provider.server_url == settings.provider.issuer == "https://auth.demo.incode.com"
     assert settings.provider.credentials.client_secret == "the client secret"
-    assert settings.relay_redirect_uri is None
+    assert settings.addresses.redirect_uri is None
     assert [(key.holder.name, key.holder.role) for key in settings.keys] == [("acme", Role.IDP)]
 
 
@@ -289,7 +289,7 @@ def test_plain_http_in_several_settings_is_a_line_for_each(load: Load) -> None:
     ],
 )
 def test_where_the_relay_redirect_uri_comes_from(load: Load, given: dict[str, str], expected: str | None) -> None:
-    assert load(**given).relay_redirect_uri == expected
+    assert load(**given).addresses.redirect_uri == expected
 
 
 @pytest.mark.parametrize(
