@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -53,6 +55,8 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     if settings.database_url.get_secret_value().startswith("sqlite"):
         _migrate(settings)
+    # The server raises the signal again once it has ended well, which would make that look like a failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         "app.main:from_environment",
         factory=True,

@@ -190,13 +190,13 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     # The driver must not begin transactions by itself: it would begin late, and a write could then find the file changed.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "secure_delete = ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in (f"busy_timeout = {BUSY_TIMEOUT_MS}", "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+    except Exception:
+        # The pool never sees this connection, and its thread would outlive the event loop.
+        connection.close()
+        raise
     cursor.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -91,10 +92,11 @@ class RequestLog:
 
 
 class RequestBounds:
-    """Refuses what no route may see: a body of more than `max_bytes`, and a path with a newline.
+    """Refuses what no route may see: a body of more than `max_bytes`, and a path that another path would be taken for.
 
-    The framework's own limit answers outside of these middlewares, as plain text without the headers of every response. And
-    its routes match a path with a newline at the end as if there were none: one user's id would be taken for another's.
+    The framework's own limit answers outside of these middlewares, as plain text without the headers of every response. Its
+    routes match a path with a newline at the end as if there were none, and the server replaces bytes that are no UTF-8: one
+    user's id would be taken for another's.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -106,7 +108,7 @@ class RequestBounds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if "\n" in scope["path"]:
+        if "\n" in scope["path"] or not _is_utf8(scope["raw_path"]):
             await problem_response(NotFound())(scope, receive, send)
             return
         messages = await self._read(scope, receive)
@@ -135,3 +137,11 @@ class RequestBounds:
             if size > self._max_bytes:
                 return None
         return messages
+
+
+def _is_utf8(raw_path: bytes) -> bool:
+    try:
+        unquote_to_bytes(raw_path).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

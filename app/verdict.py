@@ -26,7 +26,7 @@ def read_verdict(authentication: Authentication, *, keep_tokens: bool) -> Verdic
         auth_overall_score=_score(claims.get("auth_overall_score")),
         auth_overall_status=_status(claims.get("auth_overall_status")),
         pii={name: userinfo[name] for name in PII_CLAIMS if userinfo.get(name) not in (None, "")},
-        userinfo=userinfo if _fits(userinfo) else None,
+        userinfo=userinfo if authentication.userinfo is not None and _fits(userinfo) else None,
         tokens=_tokens(authentication) if keep_tokens else None,
     )
     return Verdict(evidence, userinfo_answered=authentication.userinfo is not None)

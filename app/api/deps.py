@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from app.db import Database
 from app.domain import Caller, Decision, Role
 from app.errors import Forbidden, Unauthorized
 from app.hosted import HostedFlow
+from app.oidc import strict_json
 from app.verification import Verifications
 
 
@@ -55,6 +57,13 @@ CurrentCaller = Annotated[Caller, Depends(_caller)]
 MaySeeTokens = Annotated[bool, Depends(_may_see_tokens)]
 
 
+class _StrictRequest(Request):
+    """Refuses JSON in which a name comes twice: what a proxy has checked must be what we read."""
+
+    async def json(self) -> Any:
+        return json.loads(await self.body(), object_pairs_hook=strict_json.object_without_duplicates)
+
+
 def keyed_router(role: Role, **options: Any) -> APIRouter:
     """A router for callers with `role`. The key is checked before a body is read: a stranger learns nothing from our parser."""
 
@@ -65,7 +74,7 @@ def keyed_router(role: Role, **options: Any) -> APIRouter:
             async def check_key_then_handle(request: Request) -> Response:
                 request.state.caller = _authenticated(request, role)
                 structlog.contextvars.bind_contextvars(caller=request.state.caller.name)
-                return await handle(request)
+                return await handle(_StrictRequest(request.scope, request.receive))
 
             return check_key_then_handle
 

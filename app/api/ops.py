@@ -47,12 +47,14 @@ router = APIRouter(tags=["Operations"])
 docs_router = APIRouter(include_in_schema=False)
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", operation_id="getHealth", summary="The process lives")
 async def health() -> HealthView:
     """Says nothing about the database: a process that waits for its database must not be killed for it."""
     return HealthView()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     operation_id="getReadiness",

@@ -93,7 +93,7 @@ class CallbackBody(BaseModel):
     )
 
     user_id: UserId
-    verification_id: VerificationId | None = Field(
+    verification_id: Annotated[VerificationId | None, BeforeValidator(_absent_when_empty)] = Field(
         None, description="From the caller's own session. Without it the user's newest pending relay login is meant."
     )
     code: Parameter = None

@@ -13,7 +13,8 @@ from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 PATH = "/continue"
-USER = {"user_id": "auth0|mei", "email": "mei@example.com"}
+# Whom a person at this page plays: somebody whom the story has not verified.
+VISITOR = {"user_id": "auth0|noor", "email": "noor@example.com"}
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -41,7 +42,7 @@ def create_app(service: str, key: str) -> Starlette:
 
     async def show(request: Request) -> Response:
         arrived = dict(request.query_params)
-        body = {"user_id": USER["user_id"], **arrived}
+        body = {"user_id": VISITOR["user_id"], **arrived}
         context = {"arrived": arrived, "command": curl(service, key, "/v1/callback", body)}
         return _templates.TemplateResponse(request, "relay.html", context, headers=_HEADERS)
 

@@ -37,13 +37,19 @@ class Addresses:
 
 
 def run_demo(*, stay: bool) -> None:
-    """Run the demo until it is done or, with `stay`, until Ctrl-C."""
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(_demo(stay=stay))
+    """Run the demo until it is done or, with `stay`, until Ctrl-C. Raises DemoFailed."""
+    asyncio.run(_demo(stay=stay))
 
 
 async def _demo(*, stay: bool) -> None:
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _interrupt)
+    showing = asyncio.create_task(_show(stay=stay))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, showing.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await showing
+
+
+async def _show(*, stay: bool) -> None:
     key = api_keys.new_key()
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="idv-demo-"))
@@ -53,10 +59,6 @@ async def _demo(*, stay: bool) -> None:
         if stay:
             story.invite(addresses.service, addresses.sandbox, key)
             await asyncio.Event().wait()
-
-
-def _interrupt() -> None:
-    signal.raise_signal(signal.SIGINT)
 
 
 async def _serve_everything(stack: AsyncExitStack, folder: Path, key: str) -> Addresses:

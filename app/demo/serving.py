@@ -28,6 +28,7 @@ def listening_socket(preferred_port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
+            listener.listen()
         except OSError:
             listener.close()
         else:

@@ -8,8 +8,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from app.demo.relay import USER, curl
+from app.demo.relay import VISITOR, curl
 
+USER = {"user_id": "auth0|mei", "email": "mei@example.com"}
 _SHOWN = 60
 
 
@@ -41,13 +42,12 @@ async def tell(client: httpx.AsyncClient, service: str, key: str) -> None:
 
 def invite(service: str, sandbox: str, key: str) -> None:
     """Say what there is to try."""
-    noor = {"user_id": "auth0|noor", "email": "noor@example.com"}
     _step("Everything stays up. Try it yourself:")
     print(f"   the API in a browser   {service}/docs")
     print(f"   the sandbox provider   {sandbox}")
     print(f"   the API key            {key}\n")
     print("   Start a verification, open its redirect_url in a browser and choose how it ends:\n")
-    print(f"   {curl(service, key, '/v1/verifications', noor)}\n")
+    print(f"   {curl(service, key, '/v1/verifications', VISITOR)}\n")
     print("   Ctrl-C ends everything and leaves nothing behind.", flush=True)
 
 

@@ -16,7 +16,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
     try:
         value = json.loads(
             text.decode("utf-8"),
-            object_pairs_hook=_object_without_duplicates,
+            object_pairs_hook=object_without_duplicates,
             parse_float=_finite,
             parse_constant=_refuse_constant,
         )
@@ -28,7 +28,8 @@ def parse_object(text: bytes) -> dict[str, Any]:
     return value
 
 
-def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these members. Raises ValueError where a name comes twice: two readers would read two values."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("duplicate name")

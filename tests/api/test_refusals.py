@@ -370,7 +370,7 @@ async def test_an_email_has_at_most_320_characters(service: Service) -> None:
 
 
 async def test_an_unknown_verification_is_not_found(unchanged: Service) -> None:
-    for verification_id in ("idv_" + "0" * 32, MARK, "", "'; --"):
+    for verification_id in ("idv_" + "0" * 32, MARK, "'; --"):
         response = await send(unchanged, CALLBACK, {"user_id": "ana", "verification_id": verification_id, "code": MARK})
         problem(response, 404, "verification_not_found")
         assert MARK not in response.text
@@ -505,3 +505,13 @@ async def test_other_callers_are_served_after_every_kind_of_refusal(service: Ser
         for body in (b"x" * 1_000_000, b"[" * 60_000, b"{", b""):
             assert (await client.post(START, content=body, headers=JSON_TYPE)).status_code in {413, 422}
     assert (await service.verify("ana"))["reason"] == "verified"
+
+
+async def test_a_name_that_comes_twice_in_the_body_is_refused(unchanged: Service) -> None:
+    response = await unchanged.idp.post(START, content=b'{"user_id": "ana", "user_id": "eve"}', headers=JSON_TYPE)
+    assert problem(response, 422, "validation_error")["errors"] == [{"field": "body", "message": "is not valid JSON"}]
+
+
+async def test_a_path_that_is_no_utf8_is_no_other_users_path(service: Service) -> None:
+    problem(await service.idp.get("/v1/users/%ff"), 404, "not_found")
+    assert (await service.idp.get("/v1/users/%EF%BF%BD")).status_code == 200
