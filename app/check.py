@@ -39,8 +39,9 @@ async def check_database(database: Database) -> Finding:
 async def check_provider(config: ProviderConfig) -> AsyncIterator[Finding]:
     """Discovery, what it offers against what is configured, and the keys."""
     async with httpx.AsyncClient() as client:
+        transport = http.Transport(client, request_seconds=config.request_seconds)
         try:
-            document = await _get(client, config, config.server_url + metadata.WELL_KNOWN, "discovery")
+            document = await transport.get_json(config.server_url + metadata.WELL_KNOWN, "discovery")
             provider = metadata.parse(document, issuer=config.issuer, allow_http=config.allow_http)
         except ProtocolError as error:
             remedy = "Look at INCODE_SERVER_URL and INCODE_ISSUER, and whether this machine may reach the provider."
@@ -49,7 +50,7 @@ async def check_provider(config: ProviderConfig) -> AsyncIterator[Finding]:
         yield Finding("discovery", f"names the issuer {provider.issuer}")
         for finding in _offers(config, document):
             yield finding
-        yield await _check_keys(client, config, provider.jwks_uri)
+        yield await _check_keys(transport, config, provider.jwks_uri)
 
 
 def _offers(config: ProviderConfig, document: dict[str, Any]) -> list[Finding]:
@@ -69,16 +70,12 @@ def _offers(config: ProviderConfig, document: dict[str, Any]) -> list[Finding]:
     return found
 
 
-async def _check_keys(client: httpx.AsyncClient, config: ProviderConfig, url: str) -> Finding:
+async def _check_keys(transport: http.Transport, config: ProviderConfig, url: str) -> Finding:
     try:
-        keys = jwks.parse(await _get(client, config, url, "keys"))
+        keys = jwks.parse(await transport.get_json(url, "keys"))
     except ProtocolError as error:
         return Finding("keys", str(error.description), "Ask Incode; without keys no ID token can be verified.")
     usable = sum(any(jwks.fits(key, algorithm, None) for algorithm in config.algorithms) for key in keys)
     if not usable:
         return Finding("keys", f"has {len(keys)} keys, none for ID_TOKEN_ALGORITHMS", "Look at ID_TOKEN_ALGORITHMS.")
     return Finding("keys", f"has {usable} usable of {len(keys)}")
-
-
-async def _get(client: httpx.AsyncClient, config: ProviderConfig, url: str, endpoint: str) -> dict[str, Any]:
-    return await http.get_json(client, url, endpoint=endpoint, timeout=config.request_seconds)

@@ -7,28 +7,33 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 import uvicorn
 from cryptography.fernet import Fernet
+from pydantic import BaseModel
 
 from app import api_keys, env_file
+from app.api.deps import Services
+from app.api.schemas import UserStatusView, VerificationPage
 from app.check import Finding, check_database, check_provider
 from app.db import Database
 from app.demo import DemoFailed, run_demo
-from app.domain import utc_now
+from app.domain import Status, utc_now
 from app.encryption import Cipher
 from app.errors import DatabaseUnavailable
 from app.logs import configure_logging
+from app.main import open_services
+from app.metrics import Metrics
 from app.migrate import upgrade
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.sandbox.server import serve as serve_sandbox
 from app.settings import Settings, SettingsInvalid, load_settings
-from app.store import Store
+from app.store import AttemptFilter, Store
 
 GRACE_SECONDS = 10
 OWNER_ONLY = 0o600
@@ -126,6 +131,30 @@ def check() -> None:
 
 
 @main.command()
+def user(user_id: Annotated[str, typer.Argument(help="The user's id at the identity provider.")]) -> None:
+    """Tell whether a user's verification stands now, with the record, as JSON."""
+
+    async def run(services: Services) -> BaseModel:
+        return UserStatusView.of(await services.verifications.status(user_id), with_tokens=False)
+
+    _print_json(run)
+
+
+@main.command()
+def verifications(
+    user_id: Annotated[str | None, typer.Option("--user", help="Only this user's attempts.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only attempts that stand so.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 50,
+) -> None:
+    """List attempts, newest first, as JSON."""
+
+    async def run(services: Services) -> BaseModel:
+        return VerificationPage.of(await services.verifications.attempts(AttemptFilter(user_id, status, limit)))
+
+    _print_json(run)
+
+
+@main.command()
 def purge() -> None:
     """Remove attempts that are older than RETENTION_DAYS. The users' records stay."""
     settings = _settings()
@@ -200,6 +229,17 @@ def _migrate(settings: Settings) -> None:
     _with_database(settings, upgrade)
 
 
+def _print_json(ask: Callable[[Services], Awaitable[BaseModel]]) -> None:
+    settings = _settings()
+    configure_logging("error", "console")
+
+    async def run() -> str:
+        async with open_services(settings, Metrics()) as services:
+            return (await ask(services)).model_dump_json(indent=2)
+
+    print(_run(run))
+
+
 def _with_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) -> T:
     return _with_database(settings, lambda database: use(Store(database, Cipher(settings.fernet_keys))))
 
@@ -213,8 +253,12 @@ def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) 
             await database.close()
 
     configure_logging(settings.log_level, settings.log_format)
+    return _run(run)
+
+
+def _run(use: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
-        return asyncio.run(run())
+        return asyncio.run(use())
     except DatabaseUnavailable:
         _fail("DATABASE_URL: the database cannot be reached or written, or is not migrated (idv migrate)")
 

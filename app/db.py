@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -160,7 +161,10 @@ class Database:
             async with self.engine.connect() as connection:
                 raw = await connection.get_raw_connection()
                 # On the driver's own connection, outside of any transaction; it waits for readers as long as for any lock.
-                await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+                cursor = await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+                busy, _, _ = await cursor.fetchone()
+                if busy:
+                    raise DatabaseUnavailable
 
     async def close(self) -> None:
         """Close every connection."""
@@ -181,9 +185,15 @@ def make_engine(url: str) -> AsyncEngine:
     """The engine for a database URL; error texts and logs never show parameters, which hold personal data."""
     engine = create_async_engine(make_url(url), hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
     if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "do_connect", _open_sqlite_once)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _open_sqlite_once(_: Dialect, __: ConnectionPoolEntry, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    # The driver tells of a file that it cannot open from a thread that may outlive the event loop: so it is tried before.
+    sqlite3.connect(*arguments, **options).close()
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

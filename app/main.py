@@ -22,6 +22,7 @@ from app.encryption import Cipher
 from app.exchange import Exchange
 from app.hosted import HostedFlow
 from app.logs import configure_logging
+from app.metrics import Metrics
 from app.middleware import RequestBounds, RequestLog, SecurityHeaders
 from app.migrate import newest_revision
 from app.oidc.client import RelyingParty
@@ -38,15 +39,13 @@ _DESCRIPTION = """Have a person's identity verified at login, and get the claim 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic) -> FastAPI:
     """The service for these settings. `clock` gives the time in UTC, `monotonic` seconds for the ages of caches."""
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(settings.database_url.get_secret_value())
-        async with httpx.AsyncClient(follow_redirects=False, timeout=settings.http_timeout_seconds) as client:
-            provider = RelyingParty(settings.provider, client, now=lambda: clock().timestamp(), monotonic=monotonic)
-            app.state.services = _services(settings, database, provider, clock)
+        async with open_services(settings, metrics, clock=clock, monotonic=monotonic) as services:
+            app.state.services = services
             yield
-        await database.close()
 
     app = FastAPI(
         title="IDV Gateway",
@@ -68,15 +67,40 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callabl
         users.admin_router,
         users.router,
         ops.router,
+        ops.metrics_router,
         ops.docs_router,
     ):
         app.include_router(router)
     # The last one added is the outermost.
     app.add_middleware(RequestBounds, max_bytes=MAX_BODY_BYTES)
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, metrics=metrics)
     app.add_middleware(SecurityHeaders, strict_transport=settings.public_url.startswith("https:"))
     app.add_middleware(CorrelationIdMiddleware, validator=lambda value: bool(_REQUEST_ID.fullmatch(value)))
     return app
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    clock: Clock = utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[Services]:
+    """The use-cases, ready to be called, while the block runs. Nothing is asked of the database or the provider before."""
+    database = Database(settings.database_url.get_secret_value())
+    async with httpx.AsyncClient(follow_redirects=False, timeout=settings.http_timeout_seconds) as client:
+        provider = RelyingParty(
+            settings.provider,
+            client,
+            now=lambda: clock().timestamp(),
+            monotonic=monotonic,
+            observe=metrics.provider_call,
+        )
+        try:
+            yield _services(settings, database, provider, metrics, clock)
+        finally:
+            await database.close()
 
 
 def from_environment() -> FastAPI:
@@ -86,7 +110,7 @@ def from_environment() -> FastAPI:
     return create_app(settings)
 
 
-def _services(settings: Settings, database: Database, provider: RelyingParty, clock: Clock) -> Services:
+def _services(settings: Settings, database: Database, provider: RelyingParty, metrics: Metrics, clock: Clock) -> Services:
     store = Store(database, Cipher(settings.fernet_keys))
     signer = StateSigner(settings.redirect_secrets)
     session_tokens = SessionTokens(settings.redirect_secrets, settings.public_url)
@@ -113,6 +137,7 @@ def _services(settings: Settings, database: Database, provider: RelyingParty, cl
         ),
         cookies=BindingCookies(settings.public_url, settings.lifetime),
         database=database,
+        metrics=metrics,
         newest_revision=newest_revision(),
         api_keys=settings.keys,
         store_tokens=settings.store_tokens,

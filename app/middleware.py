@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.problems import problem_response
 from app.errors import InternalError, NotFound, PayloadTooLarge
 from app.logs import fault_location
+from app.metrics import Metrics
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -56,11 +57,12 @@ class SecurityHeaders:
 class RequestLog:
     """Logs each request by its route's template, never by its path, and turns what nobody caught into a problem answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and log how it ended."""
+        """Pass the request on, log and count how it ended."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -82,13 +84,11 @@ class RequestLog:
             if status:
                 raise
             await problem_response(InternalError())(scope, receive, send_and_note)
-        _log.info(
-            "request",
-            method=scope["method"],
-            route=getattr(scope.get("route"), "path_format", None),
-            status=status,
-            duration_ms=round((time.perf_counter() - began) * 1000, 1),
-        )
+        seconds = time.perf_counter() - began
+        method, route = scope["method"], getattr(scope.get("route"), "path_format", None)
+        _log.info("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 1))
+        if route:
+            self._metrics.request(method, route, status, seconds)
 
 
 class RequestBounds:

@@ -37,5 +37,5 @@ async def finish(body: CallbackBody, services: CurrentServices, caller: CurrentC
     same answer. A refused callback (4xx) has recorded nothing.
     """
     decision = await services.verifications.finish(body.callback(), caller.name)
-    note_decision(decision)
+    note_decision(services, decision)
     return DecisionView.of(decision, with_tokens=with_tokens)

@@ -18,6 +18,7 @@ from app.db import Database
 from app.domain import Caller, Decision, Role
 from app.errors import Forbidden, Unauthorized
 from app.hosted import HostedFlow
+from app.metrics import Metrics
 from app.oidc import strict_json
 from app.verification import Verifications
 
@@ -31,6 +32,7 @@ class Services:
     cookies: BindingCookies
     database: Database
     newest_revision: str | None
+    metrics: Metrics
     api_keys: Sequence[ApiKey]
     store_tokens: bool
 
@@ -91,7 +93,8 @@ def _authenticated(request: Request, role: Role) -> Caller:
     return caller
 
 
-def note_decision(decision: Decision) -> None:
-    """Add the decision to the request's log line, with the attempt's id and nothing of the person's."""
+def note_decision(services: Services, decision: Decision) -> None:
+    """Count the decision and add it to the request's log line, with the attempt's id and nothing of the person's."""
+    services.metrics.decision(decision.action, decision.reason)
     verification = decision.verification.id if decision.verification else None
     structlog.contextvars.bind_contextvars(action=decision.action, reason=decision.reason, verification=verification)

@@ -8,42 +8,52 @@ import fastapi_offline
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
-from app.api.deps import CurrentServices
+from app import errors
+from app.api.deps import CurrentServices, keyed_router
+from app.api.problems import responses
 from app.api.schemas import HealthView, ReadinessView
+from app.domain import Role
 from app.errors import DatabaseUnavailable
+from app.metrics import CONTENT_TYPE
 from app.migrate import current_revision
 
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
-_DOCS_POLICY = (
+_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_DOCS_PAGE = """<!doctype html>
+# ReDoc searches in a worker that it makes of a text.
+_REDOC_POLICY = f"{_POLICY}; worker-src blob:"
+_PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>IDV Gateway: API</title>
 <link rel="icon" href="/docs/favicon.png">
-<link rel="stylesheet" href="/docs/swagger-ui.css">
-</head>
+{style}</head>
 <body>
 <div id="api"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+<script src="/docs/{script}"></script>
+<script src="/docs/{start}"></script>
 </body>
 </html>
 """
-_DOCS_START = """SwaggerUIBundle({
-  url: "/openapi.json",
-  dom_id: "#api",
-  deepLinking: true,
-  persistAuthorization: false,
-  validatorUrl: null,
-});
-"""
+_SWAGGER_STYLE = '<link rel="stylesheet" href="/docs/swagger-ui.css">\n'
+_SWAGGER = _PAGE.format(style=_SWAGGER_STYLE, script="swagger-ui-bundle.js", start="start.js")
+_REDOC = _PAGE.format(style="", script="redoc.standalone.js", start="redoc-start.js")
+_STARTS = {
+    # A key that is typed in stays in the page's memory, and an API description is sent to no validator.
+    "start.js": (
+        'SwaggerUIBundle({url: "/openapi.json", dom_id: "#api", deepLinking: true, '
+        "persistAuthorization: false, validatorUrl: null});\n"
+    ),
+    "redoc-start.js": 'Redoc.init("/openapi.json", {hideDownloadButtons: true}, document.getElementById("api"));\n',
+}
+_FILES = frozenset({"swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js", "favicon.png"})
 
 router = APIRouter(tags=["Operations"])
+metrics_router = keyed_router(Role.ADMIN, tags=["Operations"])
 docs_router = APIRouter(include_in_schema=False)
 
 
@@ -82,31 +92,38 @@ async def _checks(services: CurrentServices) -> dict[str, str]:
     return {"database": "ok", "migrations": "ok"}
 
 
+@metrics_router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {}}, "description": "Prometheus's text format."},
+        **responses(errors.Unauthorized, errors.Forbidden, errors.InternalError),
+    },
+)
+async def metrics(services: CurrentServices) -> Response:
+    """Requests, decisions and calls to the provider, of this process."""
+    return Response(services.metrics.render(), media_type=CONTENT_TYPE)
+
+
 @docs_router.get("/docs")
 async def docs() -> HTMLResponse:
-    """The API in a browser, from assets of an installed package."""
-    return HTMLResponse(_DOCS_PAGE, headers={"Content-Security-Policy": _DOCS_POLICY})
+    """The API in a browser, to be tried out; from assets of an installed package."""
+    return HTMLResponse(_SWAGGER, headers={"Content-Security-Policy": _POLICY})
 
 
-@docs_router.get("/docs/start.js")
-async def docs_start() -> Response:
-    """What starts Swagger UI; a file of its own, since the page's policy allows no inline script."""
-    return Response(_DOCS_START, media_type="text/javascript")
+@docs_router.get("/redoc")
+async def redoc() -> HTMLResponse:
+    """The API in a browser, to be read."""
+    return HTMLResponse(_REDOC, headers={"Content-Security-Policy": _REDOC_POLICY})
 
 
-@docs_router.get("/docs/swagger-ui-bundle.js")
-async def docs_script() -> FileResponse:
-    """Swagger UI's script."""
-    return FileResponse(_ASSETS / "swagger-ui-bundle.js")
-
-
-@docs_router.get("/docs/swagger-ui.css")
-async def docs_style() -> FileResponse:
-    """Swagger UI's style sheet."""
-    return FileResponse(_ASSETS / "swagger-ui.css")
-
-
-@docs_router.get("/docs/favicon.png")
-async def docs_icon() -> FileResponse:
-    """The icon."""
-    return FileResponse(_ASSETS / "favicon.png")
+@docs_router.get("/docs/{name}")
+async def docs_asset(name: str) -> Response:
+    """A part of these pages. What starts them is a file of its own, since their policy allows no inline script."""
+    if name in _STARTS:
+        return Response(_STARTS[name], media_type="text/javascript")
+    if name not in _FILES:
+        raise errors.NotFound
+    return FileResponse(_ASSETS / name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
+import re
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
@@ -16,6 +17,7 @@ from app.exchange import AuthorizationResponse
 from app.store import AttemptFilter, Page, Position
 from app.verification import Callback, StartRequest
 
+_ATTEMPT_ID = re.compile(r"idv_[0-9a-f]{32}")
 _NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 
 
@@ -285,10 +287,11 @@ def read_cursor(cursor: str) -> Position:
     """The position that `write_cursor` has written. Raises ValueError for any other text."""
     try:
         created_at, _, attempt_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition(" ")
-        position = datetime.fromisoformat(created_at).astimezone(UTC), attempt_id
-    except (ValueError, OverflowError):
+        position = datetime.fromisoformat(created_at), attempt_id
+    except ValueError:
         raise ValueError("is not a cursor of this list") from None
-    if not attempt_id.isprintable():
+    # Only what we could have written: a time in UTC, in one spelling, and an id.
+    if not _ATTEMPT_ID.fullmatch(attempt_id) or position[0].utcoffset() != timedelta() or write_cursor(position) != cursor:
         raise ValueError("is not a cursor of this list")
     return position
 

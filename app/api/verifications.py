@@ -44,7 +44,7 @@ async def start(body: StartBody, services: CurrentServices, caller: CurrentCalle
     - `deny`: refuse the login.
     """
     decision = await services.verifications.start(body.request(), caller.name)
-    note_decision(decision)
+    note_decision(services, decision)
     return DecisionView.of(decision, with_tokens=with_tokens)
 
 

@@ -86,9 +86,10 @@ class RelyingParty:
         *,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        observe: http.Observe = http.ignore,
     ) -> None:
         self._config = config
-        self._client = client
+        self._transport = http.Transport(client, request_seconds=config.request_seconds, observe=observe)
         self._now = now
         self._metadata = Cached(self._load_metadata, monotonic)
         self._keys = Cached(self._load_keys, monotonic)
@@ -155,8 +156,8 @@ class RelyingParty:
             "code_verifier": grant.code_verifier,
         }
         headers["Accept"] = "application/json"
-        request = self._client.build_request("POST", provider.token_endpoint, data=form, headers=headers)
-        return _read_token_answer(await self._send(request, "token endpoint"))
+        request = self._transport.client.build_request("POST", provider.token_endpoint, data=form, headers=headers)
+        return _read_token_answer(await self._transport.send(request, "token endpoint"))
 
     async def _validate(self, tokens: TokenAnswer, nonce: str) -> Mapping[str, Any]:
         signed = await self._verify_signature(tokens.id_token)
@@ -181,8 +182,8 @@ class RelyingParty:
         headers = {"Authorization": f"Bearer {access_token}", "Accept": "application/json, application/jwt"}
         try:
             async with asyncio.timeout(timeout):
-                request = self._client.build_request("GET", provider.userinfo_endpoint, headers=headers)
-                claims = await self._read_userinfo(await self._send(request, "userinfo endpoint"))
+                request = self._transport.client.build_request("GET", provider.userinfo_endpoint, headers=headers)
+                claims = await self._read_userinfo(await self._transport.send(request, "userinfo endpoint"))
         except (ProtocolError, TimeoutError):
             return None
         if not isinstance(claims.get("sub"), str):
@@ -208,18 +209,14 @@ class RelyingParty:
         config = self._config
         return Expectation(config.issuer, config.credentials.client_id, config.algorithms, config.leeway_seconds)
 
-    async def _send(self, request: httpx.Request, endpoint: str) -> Answer:
-        return await http.send(self._client, request, endpoint=endpoint, timeout=self._config.request_seconds)
-
     async def _load_metadata(self) -> ProviderMetadata:
         url = self._config.server_url + metadata.WELL_KNOWN
-        return metadata.parse(await self._get(url, "discovery"), issuer=self._config.issuer, allow_http=self._config.allow_http)
+        return metadata.parse(
+            await self._transport.get_json(url, "discovery"), issuer=self._config.issuer, allow_http=self._config.allow_http
+        )
 
     async def _load_keys(self) -> tuple[jwks.Jwk, ...]:
-        return jwks.parse(await self._get((await self.metadata()).jwks_uri, "keys"))
-
-    async def _get(self, url: str, endpoint: str) -> dict[str, Any]:
-        return await http.get_json(self._client, url, endpoint=endpoint, timeout=self._config.request_seconds)
+        return jwks.parse(await self._transport.get_json((await self.metadata()).jwks_uri, "keys"))
 
 
 def _read_token_answer(answer: Answer) -> TokenAnswer:

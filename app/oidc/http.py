@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,11 @@ from app.oidc import strict_json
 from app.oidc.errors import ProviderUnavailable
 
 MAX_ANSWER_BYTES = 1024 * 1024
+Observe = Callable[[str, int | None, float], None]
+
+
+def ignore(_endpoint: str, _status: int | None, _seconds: float) -> None:
+    """Observe nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +40,36 @@ class Answer:
             raise ProviderUnavailable(f"{self.endpoint}: not a JSON object") from None
 
 
-async def send(client: httpx.AsyncClient, request: httpx.Request, *, endpoint: str, timeout: float) -> Answer:
-    """Send once and read the whole answer within `timeout` seconds. Raises ProviderUnavailable, never retries."""
-    try:
-        async with asyncio.timeout(timeout):
-            return await _exchange(client, request, endpoint)
-    except TimeoutError:
-        raise ProviderUnavailable(f"{endpoint}: no answer in time") from None
-    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError):
-        raise ProviderUnavailable(f"{endpoint}: connection failed") from None
+class Transport:
+    """Sends requests over one client. `observe` is told of each call: endpoint, HTTP status or None, seconds."""
+
+    def __init__(self, client: httpx.AsyncClient, *, request_seconds: float, observe: Observe = ignore) -> None:
+        self.client = client
+        self._request_seconds = request_seconds
+        self._observe = observe
+
+    async def send(self, request: httpx.Request, endpoint: str) -> Answer:
+        """Send once and read the whole answer in time. Raises ProviderUnavailable, never retries."""
+        began, status = time.perf_counter(), None
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                answer = await _exchange(self.client, request, endpoint)
+            status = answer.status
+        except TimeoutError:
+            raise ProviderUnavailable(f"{endpoint}: no answer in time") from None
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError):
+            raise ProviderUnavailable(f"{endpoint}: connection failed") from None
+        finally:
+            self._observe(endpoint, status, time.perf_counter() - began)
+        return answer
+
+    async def get_json(self, url: str, endpoint: str) -> dict[str, Any]:
+        """The JSON object at `url`. Raises ProviderUnavailable for any other status than 200, and for any other body."""
+        request = self.client.build_request("GET", url, headers={"Accept": "application/json"})
+        answer = await self.send(request, endpoint)
+        if answer.status != httpx.codes.OK:
+            raise ProviderUnavailable(f"{endpoint}: HTTP {answer.status}")
+        return answer.json_object()
 
 
 async def _exchange(client: httpx.AsyncClient, request: httpx.Request, endpoint: str) -> Answer:
@@ -60,12 +88,3 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request, endpoint:
         await response.aclose()
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Answer(endpoint, response.status_code, media_type, bytes(body))
-
-
-async def get_json(client: httpx.AsyncClient, url: str, *, endpoint: str, timeout: float) -> dict[str, Any]:
-    """The JSON object at `url`. Raises ProviderUnavailable for any other status than 200, and for any other body."""
-    request = client.build_request("GET", url, headers={"Accept": "application/json"})
-    answer = await send(client, request, endpoint=endpoint, timeout=timeout)
-    if answer.status != httpx.codes.OK:
-        raise ProviderUnavailable(f"{endpoint}: HTTP {answer.status}")
-    return answer.json_object()

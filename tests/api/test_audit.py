@@ -154,11 +154,8 @@ async def test_an_attempt_that_is_not_there_is_not_found(service: Service, unkno
 
 
 @pytest.mark.parametrize("flow", ["relay", "hosted"])
-async def test_a_pending_attempt_expires_when_its_time_is_over_and_not_before(
-    service: Service, clock: Clock, flow: str
-) -> None:
+async def test_a_pending_attempt_expires_when_its_time_is_over_and_not_before(service: Service, clock: Clock, flow: str) -> None:
     started = await service.start(USER, flow=flow)
-    assert (clock.now + timedelta(hours=1)).isoformat(timespec="milliseconds") == "2026-04-07T18:28:25.150+00:00"
     assert started["verification"]["expires_at"] == "2026-04-07T18:28:25.150Z"
 
     clock.advance(hours=1, milliseconds=-1)
@@ -346,7 +343,6 @@ async def test_a_page_goes_on_where_the_last_one_ended_though_its_last_row_was_e
 async def test_a_query_that_is_not_understood_is_refused(service: Service, name: str, value: str) -> None:
     refused = problem(await service.admin.get(LIST, params={name: value}), 422, "validation_error")
     assert [error["field"] for error in refused["errors"]] == [f"query.{name}"]
-    assert value not in {"1"} or "errors" in refused
 
 
 def encoded(text: str | bytes) -> str:

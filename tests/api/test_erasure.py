@@ -1,6 +1,7 @@
 """After DELETE nothing of a person is left: in no column, no byte of SQLite's files, and no log line; and nobody comes back."""
 
 import asyncio
+import random
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -144,13 +145,15 @@ async def test_nothing_of_an_erased_user_is_left_while_the_service_runs(
 
 
 @on_sqlite_only
-async def test_erasing_many_among_others_leaves_no_free_piece_of_a_page(service: Service) -> None:
+@pytest.mark.parametrize("seed", range(3))
+async def test_erasing_many_among_others_leaves_no_free_piece_of_a_page(service: Service, seed: int) -> None:
+    # Where a page of an index is rebuilt, SQLite's secure_delete does not clear what lay there before.
     erased = {f"erased-{n:03}-" + "x" * (n * 7 % 240) for n in range(120)}
     for n, user_id in enumerate(sorted(erased)):
         await service.start(user_id)
         await service.start(f"kept-{n:03}")
     assert len(found_in(await everything_in(service), erased)) == len(erased)
-    for user_id in erased:
+    for user_id in random.Random(seed).sample(sorted(erased), len(erased)):  # noqa: S311  an order, the same each time
         await erase(service, user_id)
     stored = await everything_in(service)
     assert b"erased-" not in stored
@@ -281,16 +284,18 @@ async def test_an_erased_user_begins_anew(service: Service, clock: Clock) -> Non
     assert finished["verification"]["identity_id"] != identity
 
 
-async def test_the_limit_on_attempts_is_forgotten_too(make_service: MakeService) -> None:
+async def test_the_limit_on_attempts_is_forgotten_too(make_service: MakeService, clock: Clock) -> None:
     service = await make_service(attempt_limit=1)
     for purpose in ("login", "step_up"):
         await service.verify(USER)
+        clock.advance(minutes=1)
         await service.verify(USER, "denied", purpose=purpose, force=True)
         assert (await service.start(USER, purpose=purpose, force=True))["reason"] == "too_many_attempts"
         await erase(service, USER)
         assert (await service.start(USER))["reason"] == "never_verified"
         await service.verify(USER)
         assert (await service.start(USER, purpose="step_up"))["reason"] == "step_up"
+        await erase(service, USER)
 
 
 async def test_erasures_and_verifications_at_once_are_all_answered_and_the_last_erasure_is_final(service: Service) -> None:

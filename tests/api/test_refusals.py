@@ -453,7 +453,7 @@ NOWHERE = [
     "/v1/verifications/",
     f"/v1/{MARK}?{MARK}={MARK}",
     f"/{MARK}%0A{MARK}",
-    "/docs/nowhere.js",
+    "/nowhere/docs.js",
     "/docs/..%2f..%2fetc%2fpasswd",
     "/.env",
     "/healthz/",

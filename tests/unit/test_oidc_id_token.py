@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -21,7 +22,15 @@ NOW = 1_775_582_905.0
 LEEWAY = 60.0
 EXPECTED = Expectation(ISSUER, CLIENT, frozenset({"RS256"}), LEEWAY)
 GOOD = {"iss": ISSUER, "aud": CLIENT, "sub": "the subject", "exp": NOW + 300, "iat": NOW - 1, "nonce": NONCE}
-MISSING = object()
+
+
+class Missing(Enum):
+    """The claim is not there. An enum's name is the same in every process, as xdist needs of a test's id."""
+
+    MISSING = "missing"
+
+
+MISSING = Missing.MISSING
 WRONG_TYPES = [None, True, False, [], {}, ["x"], {"x": 1}]
 NO_NUMBERS = ["", "9999999999", "soon", *WRONG_TYPES, 10**400, -(10**400), float("nan"), float("inf"), float("-inf")]
 

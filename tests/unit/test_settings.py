@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,7 +22,7 @@ REQUIRED = {
     "INCODE_CLIENT_ID": "the client",
     "INCODE_CLIENT_SECRET": "the client secret",
     "REDIRECT_SECRET": SECRET,
-    "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+    "ENCRYPTION_KEYS": base64.urlsafe_b64encode(bytes(range(32))).decode(),
     "API_KEYS": f"acme={KEY}",
 }
 BEYOND = "http://idv.example"
