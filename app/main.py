@@ -60,8 +60,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callabl
     handle_problems(app)
     describe_problems(app)
     for router in (
-        browser.router,
         verifications.router,
+        browser.router,
         verifications.admin_router,
         callback.router,
         users.admin_router,
