@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
 from pathlib import Path
 
@@ -16,13 +17,16 @@ PATH = "/continue"
 # Whom a person at this page plays: somebody whom the story has not verified.
 VISITOR = {"user_id": "auth0|noor", "email": "noor@example.com"}
 
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'nonce-page'; frame-ancestors 'none'; base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 _templates = Jinja2Templates(Path(__file__).parent)
+
+
+def _headers(nonce: str) -> dict[str, str]:
+    return {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": f"default-src 'none'; style-src 'nonce-{nonce}'; frame-ancestors 'none'; base-uri 'none'",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 def curl(service: str, key: str, path: str, body: dict[str, str]) -> str:
@@ -43,7 +47,8 @@ def create_app(service: str, key: str) -> Starlette:
     async def show(request: Request) -> Response:
         arrived = dict(request.query_params)
         body = {"user_id": VISITOR["user_id"], **arrived}
-        context = {"arrived": arrived, "command": curl(service, key, "/v1/callback", body)}
-        return _templates.TemplateResponse(request, "relay.html", context, headers=_HEADERS)
+        nonce = secrets.token_urlsafe(16)
+        context = {"arrived": arrived, "command": curl(service, key, "/v1/callback", body), "nonce": nonce}
+        return _templates.TemplateResponse(request, "relay.html", context, headers=_headers(nonce))
 
     return Starlette(routes=[Route(PATH, show)])
