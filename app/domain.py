@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,8 @@ from typing import Any
 
 Json = Any
 Clock = Callable[[], datetime]
+
+ATTEMPT_ID = re.compile(r"idv_[0-9a-f]{32}")
 
 # How long an exchange may take before its process must have died, an answer may be asked for again, and the hosted flow's
 # outcome waits for its confirmation.

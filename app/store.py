@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db import Database, UserRow, VerificationRow
 from app.domain import (
+    ATTEMPT_ID,
     CONFIRMABLE_FOR,
     INTERRUPTED_AFTER,
     Action,
@@ -130,7 +131,9 @@ class Store:
             )
 
     async def attempt(self, attempt_id: str) -> Attempt | None:
-        """An attempt by its id."""
+        """An attempt by its id; None for any text that is none, which a database might not even take."""
+        if not ATTEMPT_ID.fullmatch(attempt_id):
+            return None
         async with self._database.reading() as session:
             row = await session.get(VerificationRow, attempt_id)
         return _attempt(row) if row else None

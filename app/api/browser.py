@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.api import pages
 from app.api.deps import CurrentServices
+from app.domain import ATTEMPT_ID
 from app.errors import DatabaseUnavailable
 from app.exchange import AuthorizationResponse
 from app.hosted import PageKind, PageNeeded
@@ -25,8 +26,6 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 # Programs that fetch a link to show what is behind it. They follow no login, and must not take its place.
 _PREVIEW_AGENT = re.compile(r"bot\b|crawler|spider|preview|externalhit|whatsapp|embedly", re.IGNORECASE)
-_REFERENCE = re.compile(r"idv_[0-9a-f]{32}")
-
 _log = structlog.stdlib.get_logger("app.browser")
 
 router = APIRouter(tags=["Hosted flow"], default_response_class=HTMLResponse)
@@ -102,7 +101,7 @@ async def receive(  # noqa: PLR0917  the parameters of the response
 async def explain(kind: str, reference: str = "") -> Response:
     """A page again, at an address without the provider's parameters. Nobody can put words of his own on it."""
     words = pages.PAGES[PageKind(kind)] if kind in set(PageKind) else pages.PAGES[PageKind.BAD_LINK]
-    return pages.page(words, reference if _REFERENCE.fullmatch(reference) else None)
+    return pages.page(words, reference if ATTEMPT_ID.fullmatch(reference) else None)
 
 
 def _page(needed: PageNeeded, *, clean_address: bool = False) -> Response:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
@@ -12,12 +11,11 @@ from pydantic_core import PydanticCustomError
 
 from app import failures
 from app.claims import timestamp, without_tokens
-from app.domain import Action, Attempt, Decision, Failure, Flow, Purpose, Reason, Status, UserStatus
+from app.domain import ATTEMPT_ID, Action, Attempt, Decision, Failure, Flow, Purpose, Reason, Status, UserStatus
 from app.exchange import AuthorizationResponse
 from app.store import AttemptFilter, Page, Position
 from app.verification import Callback, StartRequest
 
-_ATTEMPT_ID = re.compile(r"idv_[0-9a-f]{32}")
 _NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 
 
@@ -291,7 +289,7 @@ def read_cursor(cursor: str) -> Position:
     except ValueError:
         raise ValueError("is not a cursor of this list") from None
     # Only what we could have written: a time in UTC, in one spelling, and an id.
-    if not _ATTEMPT_ID.fullmatch(attempt_id) or position[0].utcoffset() != timedelta() or write_cursor(position) != cursor:
+    if not ATTEMPT_ID.fullmatch(attempt_id) or position[0].utcoffset() != timedelta() or write_cursor(position) != cursor:
         raise ValueError("is not a cursor of this list")
     return position
 

@@ -1,28 +1,308 @@
+"""The hosted flow: from launch to confirmation, and what every outcome, repetition and delay comes to."""
+
+import asyncio
+import base64
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from app.sandbox import OUTCOMES, Sandbox
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
-from tests.harness.provider import PUBLIC_URL
-from tests.harness.service import CLAIM
+from tests.harness.clock import Clock
+from tests.harness.provider import LOOPBACK_URL, PUBLIC_URL
+from tests.harness.service import CLAIM, Json, Service, problem, query_of
+from tests.harness.tables import on_sqlite_only
+from tests.harness.waiting import arrivals
 
 RETURN_TO = "https://tenant.example/continue"
+HOSTED = {"public_url": PUBLIC_URL, "return_urls": RETURN_TO}
+USER = "auth0|ana"
 
 
-async def test_a_person_is_verified_through_the_hosted_flow(make_service: MakeService) -> None:
-    service = await make_service(public_url=PUBLIC_URL, return_urls=RETURN_TO)
-    started = await service.start("auth0|ana", flow="hosted", email="mei@example.com")
+@pytest_asyncio.fixture
+async def hosted(make_service: MakeService) -> Service:
+    return await make_service(**HOSTED)
+
+
+@pytest_asyncio.fixture
+async def browser(hosted: Service) -> AsyncIterator[Browser]:
+    async with Browser(hosted) as opened:
+        yield opened
+
+
+async def start(service: Service, user_id: str = USER, **body: Any) -> Json:
+    return await service.start(user_id, **{"flow": "hosted", "email": "mei@example.com", **body})
+
+
+async def confirm(service: Service, arrived: dict[str, str], user_id: str = USER) -> Json:
+    return await service.finish(user_id, None, session_token=arrived["session_token"])
+
+
+async def attempt(service: Service, started: Json) -> Json:
+    response = await service.admin.get(f"/v1/verifications/{started['verification']['id']}")
+    answer: Json = response.json()
+    return answer
+
+
+def payload(token: str) -> Json:
+    part = token.split(".")[1]
+    claims: Json = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return claims
+
+
+async def test_a_person_is_verified_and_the_record_waits_for_the_confirmation(hosted: Service, browser: Browser) -> None:
+    started = await start(hosted)
     assert started["redirect_url"] == f"{PUBLIC_URL}/v1/verifications/{started['verification']['id']}/launch"
+    launched = await browser.launch(started, state="auth0-state")
+    request = query_of(launched.headers["Location"])
+    assert request["redirect_uri"] == f"{PUBLIC_URL}/v1/callback"
+    assert request["login_hint"] == "mei@example.com"
+    assert {"state", "nonce", "code_challenge"} <= request.keys()
 
-    async with Browser(service) as browser:
-        launched = await browser.launch(started, state="auth0-state")
-        address = await browser.at_provider(launched)
-        back = await browser.come_back(address)
-        again = await browser.come_back(address)
-    assert again.headers["Location"] == back.headers["Location"]
-    assert back.headers["Location"].startswith(RETURN_TO + "?state=auth0-state&session_token=")
-    assert (await service.status("auth0|ana"))["reason"] == "never_verified"
+    back = await browser.come_back(await browser.at_provider(launched))
+    assert back.headers["Location"].startswith(f"{RETURN_TO}?state=auth0-state&session_token=")
+    assert (await attempt(hosted, started))["status"] == "returned"
+    assert (await hosted.status(USER))["app_metadata"] == {}
 
-    token = back.headers["Location"].partition("session_token=")[2]
-    finished = await service.finish("auth0|ana", None, session_token=token)
+    finished = await confirm(hosted, query_of(back.headers["Location"]))
     assert (finished["action"], finished["reason"]) == ("continue", "verified")
     assert finished["claims"][CLAIM]["pii"]["name"] == "Mei Tanaka"
     assert finished["verification"]["status"] == "completed"
-    assert await service.finish("auth0|ana", None, session_token=token) == finished
+    assert finished["verification"]["finished_by"] == "acme"
+    assert (await hosted.status(USER))["verified"] is True
+
+
+@pytest.mark.parametrize("block", [False, True])
+@pytest.mark.parametrize("outcome", sorted(OUTCOMES))
+@on_sqlite_only
+async def test_every_outcome_comes_back_and_is_decided_by_the_confirmation(
+    make_service: MakeService, outcome: str, block: bool
+) -> None:
+    service = await make_service(**HOSTED, block_on_failure=block)
+    relayed = await service.verify("somebody else", outcome, email="mei@example.com", flow="relay")
+    started = await start(service)
+    async with Browser(service) as browser:
+        arrived = await browser.go_through(started, outcome)
+    assert (await service.status(USER))["app_metadata"] == {}
+    finished = await confirm(service, arrived)
+    assert (finished["action"], finished["reason"]) == (relayed["action"], relayed["reason"])
+    assert finished["error"] == relayed["error"]
+    assert finished["claims"].keys() == relayed["claims"].keys()
+    assert finished["app_metadata"]["incode_idv_completed"] == relayed["app_metadata"]["incode_idv_completed"]
+
+
+async def test_the_session_token_is_what_auth0_takes_and_holds_nothing_personal(
+    hosted: Service, browser: Browser, clock: Clock
+) -> None:
+    started = await start(hosted, state="callers state")
+    arrived = await browser.go_through(started)
+    assert arrived["state"] == "callers state"
+    header = json.loads(base64.urlsafe_b64decode(arrived["session_token"].split(".")[0] + "=="))
+    assert header == {"alg": "HS256", "typ": "JWT"}
+    claims = payload(arrived["session_token"])
+    assert claims.pop("jti")
+    assert claims == {
+        "iss": PUBLIC_URL,
+        "sub": USER,
+        "iat": int(clock().timestamp()),
+        "exp": int(clock().timestamp()) + 300,
+        "state": "callers state",
+        "verification_id": started["verification"]["id"],
+    }
+
+
+async def test_a_reload_gives_the_same_return_and_exchanges_nothing(hosted: Service, browser: Browser) -> None:
+    started = await start(hosted)
+    address = await browser.at_provider(await browser.launch(started))
+    first = await browser.come_back(address)
+    again = await browser.come_back(address)
+    relaunched = await browser.launch(started)
+    finished = await confirm(hosted, query_of(first.headers["Location"]))
+    late = await browser.come_back(address)
+    locations = {response.headers["Location"] for response in (first, again, relaunched, late)}
+    assert len(locations) == 1
+    assert hosted.asked("token") == 1
+    assert finished["reason"] == "verified"
+
+
+async def test_two_reloads_while_the_code_is_exchanged_get_the_same_return(make_service: MakeService, sandbox: Sandbox) -> None:
+    service = await make_service(**HOSTED, http_timeout_seconds=6.5)
+    started = await start(service)
+    async with Browser(service) as browser:
+        address = await browser.at_provider(await browser.launch(started))
+        with sandbox.hold("token") as gate:
+            callbacks = [asyncio.create_task(browser.come_back(address)) for _ in range(3)]
+            await arrivals(gate)
+            assert (await attempt(service, started))["status"] == "exchanging"
+        responses = await asyncio.gather(*callbacks)
+    assert len({response.headers["Location"] for response in responses}) == 1
+    assert service.asked("token") == 1
+
+
+async def test_the_confirmation_works_once_and_is_answered_again_for_five_minutes(
+    hosted: Service, browser: Browser, clock: Clock
+) -> None:
+    arrived = await browser.go_through(await start(hosted))
+    finished = await confirm(hosted, arrived)
+    clock.advance(minutes=4, seconds=59)
+    assert await confirm(hosted, arrived) == finished
+    clock.advance(seconds=1)
+    response = await hosted.send_callback(USER, None, session_token=arrived["session_token"])
+    problem(response, 409, "verification_already_finished")
+
+
+async def test_many_confirmations_at_once_give_one_record_and_equal_answers(make_service: MakeService) -> None:
+    services = [await make_service(**HOSTED) for _ in range(2)]
+    async with Browser(services[0]) as browser:
+        arrived = await browser.go_through(await start(services[0]))
+    answers = await asyncio.gather(*(confirm(services[n % 2], arrived) for n in range(20)))
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0]["reason"] == "verified"
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(299.999, 200), (300, 400)])
+async def test_a_token_counts_for_five_minutes(
+    hosted: Service, browser: Browser, clock: Clock, seconds: float, status: int
+) -> None:
+    started = await start(hosted)
+    arrived = await browser.go_through(started)
+    clock.advance(seconds=seconds)
+    assert (await attempt(hosted, started))["status"] == ("returned" if status == 200 else "expired")
+    response = await hosted.send_callback(USER, None, session_token=arrived["session_token"])
+    if status == 200:
+        assert response.json()["reason"] == "verified"
+    else:
+        problem(response, 400, "session_token_invalid")
+        assert (await hosted.status(USER))["app_metadata"] == {}
+
+
+async def test_a_person_who_takes_too_long_comes_back_all_the_same(hosted: Service, browser: Browser, clock: Clock) -> None:
+    started = await start(hosted)
+    launched = await browser.launch(started)
+    clock.advance(hours=1)
+    back = await browser.come_back(await browser.at_provider(launched))
+    finished = await confirm(hosted, query_of(back.headers["Location"]))
+    assert (finished["action"], finished["reason"]) == ("continue", "verification_expired")
+    assert finished["verification"]["status"] == "expired"
+    assert hosted.asked("token") == 0
+
+
+async def test_an_exchange_that_died_brings_the_browser_back(make_service: MakeService, sandbox: Sandbox, clock: Clock) -> None:
+    service = await make_service(**HOSTED, http_timeout_seconds=6.5)
+    started = await start(service)
+    async with Browser(service) as browser:
+        address = await browser.at_provider(await browser.launch(started))
+        with sandbox.hold("token") as gate:
+            callback = asyncio.create_task(browser.come_back(address))
+            await arrivals(gate)
+            callback.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await callback
+        clock.advance(seconds=20)
+        assert (await attempt(service, started))["error"]["code"] == "callback_interrupted"
+        back = await browser.come_back(address)
+    finished = await confirm(service, query_of(back.headers["Location"]))
+    assert finished["reason"] == "callback_interrupted"
+    assert (await start(service))["action"] == "redirect"
+
+
+async def test_a_provider_that_is_down_at_launch_is_a_page_and_the_launch_works_later(
+    make_service: MakeService, sandbox: Sandbox, clock: Clock
+) -> None:
+    service = await make_service(**HOSTED, verification_ttl_seconds=7 * 86400)
+    started = await start(service)
+    clock.advance(hours=25)
+    sandbox.down.add("discovery")
+    async with Browser(service) as browser:
+        page = await browser.launch(started)
+        assert (page.status_code, page.headers["Content-Type"]) == (503, "text/html; charset=utf-8")
+        assert (await attempt(service, started))["status"] == "pending"
+        sandbox.down.clear()
+        assert (await browser.launch(started)).status_code == 303
+
+
+async def test_a_login_that_leads_nowhere_is_not_sent_to_the_launch(hosted: Service, sandbox: Sandbox) -> None:
+    sandbox.down.add("discovery")
+    down = await start(hosted)
+    assert (down["action"], down["reason"], down["verification"]) == ("continue", "provider_unavailable", None)
+
+
+async def test_a_step_up_goes_through_the_hosted_flow_and_leaves_the_record(hosted: Service, browser: Browser) -> None:
+    assert (await start(hosted, purpose="step_up"))["reason"] == "identity_not_established"
+    await confirm(hosted, await browser.go_through(await start(hosted)))
+    before = (await hosted.status(USER))["app_metadata"]
+    started = await start(hosted, purpose="step_up")
+    assert started["reason"] == "step_up"
+    wrong = await confirm(hosted, await browser.go_through(started, person="eve"))
+    right = await confirm(hosted, await browser.go_through(await start(hosted, purpose="step_up")))
+    assert (wrong["action"], wrong["reason"]) == ("deny", "identity_mismatch")
+    assert (right["action"], right["reason"]) == ("continue", "verified")
+    assert (await hosted.status(USER))["app_metadata"] == before
+
+
+async def test_two_tabs_of_one_browser_both_end_well(hosted: Service, browser: Browser) -> None:
+    one, two = await start(hosted), await start(hosted)
+    there = [await browser.at_provider(await browser.launch(started)) for started in (one, two)]
+    arrived = [query_of((await browser.come_back(address)).headers["Location"]) for address in reversed(there)]
+    assert [(await confirm(hosted, each))["reason"] for each in arrived] == ["verified", "verified"]
+
+
+async def test_which_flow_is_meant_and_where_the_browser_returns(make_service: MakeService) -> None:
+    both = await make_service(**HOSTED)
+    assert (await both.start(USER))["verification"]["flow"] == "relay"
+    alone = await make_service(
+        public_url=PUBLIC_URL, redirect_uri=None, return_urls=f"{RETURN_TO}?client=a,https://other.example/back"
+    )
+    assert (await alone.start(USER))["verification"]["flow"] == "hosted"
+    auth0 = await make_service(public_url=LOOPBACK_URL, redirect_uri=None, auth0_domain="tenant.us.auth0.com")
+    for service, body, arrives in (
+        (alone, {}, f"{RETURN_TO}?client=a&session_token="),
+        (alone, {"return_to": "https://other.example/back?x=1"}, "https://other.example/back?x=1&session_token="),
+        (auth0, {}, "https://tenant.us.auth0.com/continue?session_token="),
+    ):
+        started = await start(service, **body)
+        async with Browser(service) as browser:
+            back = await browser.come_back(await browser.at_provider(await browser.launch(started)))
+        assert back.headers["Location"].startswith(arrives)
+
+
+@pytest.mark.parametrize(
+    ("settings", "body", "field"),
+    [
+        ({"return_urls": ""}, {"flow": "hosted"}, "body.flow"),
+        ({"redirect_uri": None}, {"flow": "relay"}, "body.flow"),
+        (HOSTED, {"flow": "hosted", "omit_state": True}, "body.omit_state"),
+        (HOSTED, {"flow": "relay", "return_to": RETURN_TO}, "body.return_to"),
+        (HOSTED, {"flow": "relay", "state": "x"}, "body.state"),
+        (HOSTED, {"flow": "hosted", "state": "x" * 2049}, "body.state"),
+    ],
+)
+@on_sqlite_only
+async def test_what_does_not_belong_to_a_flow_is_refused(
+    make_service: MakeService, settings: Json, body: Json, field: str
+) -> None:
+    service = await make_service(**settings)
+    response = await service.idp.post("/v1/verifications", json={"user_id": USER, **body})
+    assert [error["field"] for error in problem(response, 422, "validation_error")["errors"]] == [field]
+
+
+async def test_the_state_of_the_start_is_preferred_to_that_of_the_launch(hosted: Service, browser: Browser) -> None:
+    started = await start(hosted, state="of the start")
+    launched = await browser.launch(started, state="of the launch")
+    back = await browser.come_back(await browser.at_provider(launched))
+    assert query_of(back.headers["Location"])["state"] == "of the start"
+
+
+async def test_a_redirect_secret_may_be_rotated_on_the_way(make_service: MakeService) -> None:
+    old, new = "old-" + "x" * 40, "new-" + "x" * 40
+    before = await make_service(**HOSTED, redirect_secret=old)
+    after = await make_service(**HOSTED, redirect_secret=f"{new},{old}")
+    started = await start(before)
+    async with Browser(before) as browser:
+        arrived = await browser.go_through(started)
+    assert (await confirm(after, arrived))["reason"] == "verified"
