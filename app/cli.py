@@ -26,6 +26,7 @@ from app.demo import DemoFailed, run_demo
 from app.domain import Status, utc_now
 from app.encryption import Cipher
 from app.errors import DatabaseUnavailable
+from app.keeping import Keeper
 from app.logs import configure_logging
 from app.main import open_services
 from app.metrics import Metrics
@@ -33,7 +34,7 @@ from app.migrate import upgrade
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.sandbox.server import serve as serve_sandbox
 from app.settings import Settings, SettingsInvalid, load_settings
-from app.store import AttemptFilter, Store
+from app.store import AttemptFilter
 
 GRACE_SECONDS = 10
 OWNER_ONLY = 0o600
@@ -160,16 +161,16 @@ def purge() -> None:
     settings = _settings()
     now = utc_now()
 
-    async def run(store: Store) -> int:
-        return await store.purge_attempts(now - timedelta(days=settings.retention_days), now)
+    async def run(keeper: Keeper) -> int:
+        return await keeper.purge_attempts(now - timedelta(days=settings.retention_days), now)
 
-    print(f"Removed attempts: {_with_store(settings, run)}")
+    print(f"Removed attempts: {_with_keeper(settings, run)}")
 
 
 @main.command("rotate-keys")
 def rotate_keys() -> None:
     """Encrypt everything again with the first of ENCRYPTION_KEYS; afterwards the others can go. The service may run meanwhile."""
-    done = _with_store(_settings(), Store.reseal)
+    done = _with_keeper(_settings(), Keeper.reseal)
     print(f"Encrypted again with the newest key: {done.resealed}")
     if done.unreadable:
         _fail(f"Values that none of ENCRYPTION_KEYS opens: {done.unreadable}. Add the key that they were made with.")
@@ -240,8 +241,8 @@ def _print_json(ask: Callable[[Services], Awaitable[BaseModel]]) -> None:
     print(_run(run))
 
 
-def _with_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) -> T:
-    return _with_database(settings, lambda database: use(Store(database, Cipher(settings.fernet_keys))))
+def _with_keeper(settings: Settings, use: Callable[[Keeper], Awaitable[T]]) -> T:
+    return _with_database(settings, lambda database: use(Keeper(database, Cipher(settings.fernet_keys))))
 
 
 def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:

@@ -31,10 +31,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
 from app.errors import DatabaseUnavailable
+from app.turnstile import Turnstile
 
 BUSY_TIMEOUT_MS = 5000
 _WRITES = "idv_writes"
-_FAULTS = (sqlalchemy_errors.DBAPIError, sqlalchemy_errors.TimeoutError, OSError)
+_FAULTS = (sqlalchemy_errors.DBAPIError, sqlalchemy_errors.TimeoutError, sqlite3.Error, OSError)
 # What only a mistake of ours can cause; all else says that the database cannot be used.
 _MISTAKES = (sqlalchemy_errors.IntegrityError, sqlalchemy_errors.DataError)
 
@@ -137,31 +138,44 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
         self._reads = self.engine
+        self._turnstile = Turnstile()
         self._writes = self.engine.execution_options(**{_WRITES: True})
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """A transaction that only reads. Raises DatabaseUnavailable."""
         with _faults_as_unavailable():
-            async with AsyncSession(self._reads, expire_on_commit=False) as session, session.begin():
+            async with (
+                self._turnstile.together(),
+                AsyncSession(self._reads, expire_on_commit=False) as session,
+                session.begin(),
+            ):
                 yield session
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """A transaction that writes, committed when the block is left without an exception. Raises DatabaseUnavailable."""
         with _faults_as_unavailable():
-            async with AsyncSession(self._writes, expire_on_commit=False) as session, session.begin():
+            async with (
+                self._turnstile.together(),
+                AsyncSession(self._writes, expire_on_commit=False) as session,
+                session.begin(),
+            ):
                 yield session
 
     async def forget_deleted(self) -> None:
-        """On SQLite, empty the write-ahead log, which still holds what was deleted. Raises DatabaseUnavailable."""
+        """On SQLite, write the file anew without what was deleted, and empty the write-ahead log. Raises DatabaseUnavailable.
+
+        Deleted rows are overwritten at once (`secure_delete`), but not what SQLite leaves behind when it rebuilds a page.
+        """
         if self.engine.dialect.name != "sqlite":
             return
         with _faults_as_unavailable():
-            async with self.engine.connect() as connection:
-                raw = await connection.get_raw_connection()
-                # On the driver's own connection, outside of any transaction; it waits for readers as long as for any lock.
-                cursor = await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+            async with self._turnstile.alone(), self.engine.connect() as connection:
+                # On the driver's own connection, outside of any transaction.
+                driver = (await connection.get_raw_connection()).driver_connection
+                await driver.execute("VACUUM")  # type: ignore[union-attr]
+                cursor = await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
                 busy, _, _ = await cursor.fetchone()
                 if busy:
                     raise DatabaseUnavailable

@@ -1,0 +1,97 @@
+"""`idv check`, `purge`, `rotate-keys`, `user` and `verifications`, run as an operator runs them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tests.harness.clock import Clock
+from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, ProviderHost, new_sandbox
+from tests.system.processes import SETTINGS, Workplace
+
+SECRETS = ("client-secret-of-the-system-tests", CLIENT_SECRET, SETTINGS["REDIRECT_SECRET"], SETTINGS["ENCRYPTION_KEYS"])
+COMMANDS = (("check",), ("purge",), ("rotate-keys",), ("user", "ana"), ("verifications",))
+
+
+@pytest.fixture
+def settings(provider_host: ProviderHost, database_url: str) -> dict[str, str]:
+    """Settings for a running provider and a migrated database, on each engine in turn."""
+    new_sandbox(provider_host, Clock())
+    return {
+        **SETTINGS,
+        "INCODE_CLIENT_ID": CLIENT_ID,
+        "INCODE_CLIENT_SECRET": CLIENT_SECRET,
+        "INCODE_SERVER_URL": provider_host.url,
+        "DATABASE_URL": database_url,
+    }
+
+
+def test_check_finds_nothing_wrong(work: Workplace, settings: dict[str, str]) -> None:
+    ran = work.run("check", settings=settings)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert [line[:6] for line in ran.stdout.splitlines()] == ["ok    "] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"INCODE_ISSUER": "https://auth.incode.com"}, ["discovery: the issuer is not INCODE_ISSUER", "INCODE_SERVER_URL"]),
+        ({"INCODE_SERVER_URL": "http://127.0.0.1:9"}, ["connection failed", "may reach the provider"]),
+        ({"SCOPES": "openid telepathy"}, ["does not list telepathy", "SCOPES"]),
+        ({"ID_TOKEN_ALGORITHMS": "ES256"}, ["1 keys, none for ID_TOKEN_ALGORITHMS", "Look at ID_TOKEN_ALGORITHMS"]),
+        ({"DATABASE_URL": "sqlite+aiosqlite:///./empty.db"}, ["database: is at no revision", "Run: idv migrate"]),
+        ({"DATABASE_URL": "sqlite+aiosqlite:////nowhere/idv.db"}, ["database: cannot be reached", "DATABASE_URL"]),
+        ({"DATABASE_URL": "postgresql+asyncpg://u:hush@127.0.0.1:9/x"}, ["database: cannot be reached", "DATABASE_URL"]),
+    ],
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_check_says_what_is_wrong_and_how_to_mend_it(
+    work: Workplace, settings: dict[str, str], change: dict[str, str], says: list[str]
+) -> None:
+    ran = work.run("check", settings={**settings, **change})
+    assert ran.returncode == 1
+    assert "Traceback" not in ran.stdout + ran.stderr
+    wrong = ran.stdout[ran.stdout.index("WRONG") :]
+    for words in says:
+        assert words in wrong
+    for secret in (*SECRETS, "hush"):
+        assert secret not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_without_settings_each_command_says_so_line_by_line(work: Workplace, command: tuple[str, ...]) -> None:
+    ran = work.run(*command)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert len(ran.stderr.splitlines()) == 5
+    assert all(": " in line and line.split(":")[0].isupper() for line in ran.stderr.splitlines())
+
+
+@pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)
+def test_without_a_migrated_database_each_command_says_so(work: Workplace, command: tuple[str, ...]) -> None:
+    ran = work.run(*command, settings={**SETTINGS, "DATABASE_URL": "sqlite+aiosqlite:///./empty.db"})
+    assert ran.returncode == 2
+    assert "idv migrate" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_an_empty_database_has_nothing_to_keep(work: Workplace, settings: dict[str, str]) -> None:
+    assert work.run("purge", settings=settings).stdout == "Removed attempts: 0\n"
+    new = {**settings, "ENCRYPTION_KEYS": f"{Fernet.generate_key().decode()},{settings['ENCRYPTION_KEYS']}"}
+    assert work.run("rotate-keys", settings=new).stdout == "Encrypted again with the newest key: 0\n"
+    assert json.loads(work.run("verifications", "--status", "failed", settings=settings).stdout) == {
+        "items": [],
+        "next_cursor": None,
+    }
+
+
+def test_a_user_and_the_attempts_are_shown_as_json(work: Workplace, settings: dict[str, str]) -> None:
+    shown = json.loads(work.run("user", "samlp|tenant|http://x/y", settings=settings).stdout)
+    assert (shown["user_id"], shown["reason"], shown["app_metadata"]) == ("samlp|tenant|http://x/y", "never_verified", {})
+    assert work.run("verifications", "--status", "lost", settings=settings).returncode == 2
+
+
+def test_a_settings_file_that_is_no_text_is_told_of_in_a_line(work: Workplace) -> None:
+    Path(work.folder / ".env").write_bytes(b"INCODE_CLIENT_ID=\xff\xfe")
+    ran = work.run("check")
+    assert (ran.returncode, ran.stderr) == (2, ".env: is not a UTF-8 text\n")
