@@ -22,10 +22,12 @@ SHOWN_TO_PEOPLE = {"GET /v1/verifications/{verification_id}/launch", "GET /v1/ca
 V1_REQUESTS: list[tuple[str, str, Json | None]] = [
     ("POST", "/v1/verifications", {"user_id": "ana"}),
     ("POST", "/v1/callback", {"user_id": "ana", "code": "Marked-4711"}),
-    ("POST", "/v1/callback", {"user_id": "ana", "verification_id": "idv_1", "code": "Marked-4711"}),
+    ("POST", "/v1/callback", {"user_id": "ana", "verification_id": "idv_" + "1" * 32, "code": "Marked-4711"}),
     ("GET", "/v1/users/ana", None),
     ("POST", "/v1/users/ana/reset", None),
     ("DELETE", "/v1/users/ana", None),
+    ("GET", "/v1/verifications", None),
+    ("GET", "/v1/verifications/idv_" + "1" * 32, None),
 ]
 
 
