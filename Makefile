@@ -3,13 +3,14 @@ BIN := .venv/bin
 LOCK := requirements.lock.txt
 READY := .venv/ready
 
-.PHONY: help setup demo test check audit lock clean
+.PHONY: help setup demo test check audit defences lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    verify a person on this machine, and stay up to be tried"
 	@echo "make test    run all tests (those on PostgreSQL, too, where a server is found)"
 	@echo "make check   lint, types, import directions, dependency audit"
+	@echo "make defences  take each defence of SECURITY.md out and see a test go red"
 	@echo "make setup   make .venv from the lock file (the others do it by themselves)"
 	@echo "make lock    choose the newest versions again and write the lock file"
 
@@ -42,6 +43,10 @@ audit: setup
 	then echo "Dependency audit: skipped, the advisory service cannot be reached."; \
 	else cat .venv/audit.txt; exit 1; fi
 	@if grep -q "could not be audited" .venv/audit.txt; then echo "Some packages were not known to the advisory service; see .venv/audit.txt."; fi
+
+# Takes each defence of SECURITY.md out, one at a time, and shows that a test notices. It takes some ten minutes.
+defences: setup
+	$(BIN)/python tests/defences.py
 
 lock: setup
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -1,0 +1,412 @@
+"""Takes the defences of SECURITY.md out, one at a time, in a copy of the repository, and shows the tests that go red.
+
+Run it with `make defences`. It ends with an error when a defence can be taken out without a test noticing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COPIED = ("app", "migrations", "tests", "pyproject.toml", "README.md", "SECURITY.md", ".env.example", "alembic.ini")
+
+
+@dataclass(frozen=True, slots=True)
+class Defence:
+    """What is taken out: `original` of `file` becomes `weakened`, and one of `tests` must fail."""
+
+    name: str
+    file: str
+    original: str
+    weakened: str
+    tests: str
+
+
+DEFENCES = (
+    Defence(
+        "the caller's user must be the attempt's",
+        "app/verification.py",
+        "if attempt.user_id != callback.user_id or attempt.flow is not Flow.RELAY:",
+        "if attempt.flow is not Flow.RELAY:",
+        "tests/api/test_attacks.py",
+    ),
+    Defence(
+        "the state is ours and this attempt's",
+        "app/exchange.py",
+        "if response.state is not None and not self._signer.names(response.state, attempt):",
+        "if False:",
+        "tests/api/test_attacks.py",
+    ),
+    Defence(
+        "the response's issuer is ours",
+        "app/oidc/client.py",
+        "elif not hmac.compare_digest(iss.encode(), self._config.issuer.encode()):",
+        "elif False:",
+        "tests/api/test_callbacks.py",
+    ),
+    Defence(
+        "an error beside a code wins",
+        "app/exchange.py",
+        "if response.error is not None:",
+        "if response.error is not None and response.code is None:",
+        "tests/api/test_callbacks.py",
+    ),
+    Defence(
+        "the nonce is the request's",
+        "app/oidc/id_token.py",
+        "    _check_nonce(claims, nonce)\n",
+        "",
+        "tests/api/test_attacks.py",
+    ),
+    Defence(
+        "PKCE",
+        "app/oidc/client.py",
+        '"code_challenge": pkce.code_challenge(code_verifier),',
+        '"code_challenge": pkce.code_challenge("x" * 43),',
+        "tests/api/test_relay.py",
+    ),
+    Defence(
+        "the ID token's signature",
+        "app/oidc/jws.py",
+        'payload = jws.verify(token, {**key, "alg": algorithm}, algorithms=[algorithm])',
+        'payload = jws.verify(token, {**key, "alg": algorithm}, algorithms=[algorithm], verify=False)',
+        "tests/unit/test_oidc_jws.py",
+    ),
+    Defence(
+        "the ID token's algorithm is on our list",
+        "app/oidc/id_token.py",
+        "if not isinstance(algorithm, str) or algorithm not in algorithms:",
+        "if not isinstance(algorithm, str):",
+        "tests/unit/test_oidc_id_token.py",
+    ),
+    Defence(
+        "exactly one key fits",
+        "app/oidc/jwks.py",
+        "if len(fitting) > 1:",
+        "if False:",
+        "tests/unit/test_oidc_jwks.py",
+    ),
+    Defence(
+        "the ID token is for us alone",
+        "app/oidc/id_token.py",
+        "any(member != expected.client_id for member in audiences)",
+        "expected.client_id not in audiences",
+        "tests/unit/test_oidc_id_token.py",
+    ),
+    Defence(
+        "the ID token has not expired",
+        "app/oidc/id_token.py",
+        'if now >= _numeric_date(claims, "exp") + leeway:',
+        'if now >= _numeric_date(claims, "exp") + 10**9:',
+        "tests/unit/test_oidc_id_token.py",
+    ),
+    Defence(
+        "userinfo is about the same subject",
+        "app/oidc/client.py",
+        '        if claims["sub"] != subject:\n            raise UserinfoSubMismatch\n',
+        "",
+        "tests/api/test_provider.py tests/api/test_records.py tests/api/test_callbacks.py",
+    ),
+    Defence(
+        "redirects are not followed",
+        "app/oidc/http.py",
+        "follow_redirects=False",
+        "follow_redirects=True",
+        "tests/api/test_provider.py",
+    ),
+    Defence(
+        "answers have a size limit",
+        "app/oidc/http.py",
+        "if len(body) > MAX_ANSWER_BYTES:",
+        "if False:",
+        "tests/api/test_provider.py",
+    ),
+    Defence(
+        "JSON is read strictly",
+        "app/oidc/strict_json.py",
+        "if len(found) != len(pairs):",
+        "if False:",
+        "tests/unit/test_oidc_strict_json.py tests/api/test_refusals.py",
+    ),
+    Defence(
+        "only an accepted status counts",
+        "app/policy.py",
+        'return None if status in rules.accepted_statuses else Failure("status_not_accepted")',
+        "return None",
+        "tests/unit/test_policy.py",
+    ),
+    Defence(
+        "another person than the enrolled one does not count",
+        "app/policy.py",
+        "if enrolled is None or came == enrolled or rules.allow_identity_change:",
+        "if True:",
+        "tests/api/test_attacks.py",
+    ),
+    Defence(
+        "a step-up compares whatever the settings say",
+        "app/policy.py",
+        'return None if came == enrolled else Failure("identity_mismatch")',
+        "return None",
+        "tests/api/test_decisions.py",
+    ),
+    Defence(
+        "the decision is taken on the record as it is then",
+        "app/store.py",
+        "ruling = decide(self._record(user) if user.revision else None)",
+        "ruling = decide(None)",
+        "tests/api/test_attacks.py",
+    ),
+    Defence(
+        "one callback exchanges the code",
+        "app/store.py",
+        ".where(VerificationRow.id == attempt.id, VerificationRow.status == Status.PENDING)\n            .values(\n"
+        "                status=Status.EXCHANGING,",
+        ".where(VerificationRow.id == attempt.id)\n            .values(\n                status=Status.EXCHANGING,",
+        "tests/api/test_callbacks.py",
+    ),
+    Defence(
+        "an answer is repeated for 5 minutes only",
+        "app/policy.py",
+        "return attempt.finished_at is not None and now < attempt.finished_at + REPEATABLE_FOR",
+        "return attempt.finished_at is not None",
+        "tests/api/test_attacks.py",
+    ),
+    Defence(
+        "a reset withdraws what was begun",
+        "app/store.py",
+        "await session.execute(update(VerificationRow).where(pending).values(expires_at=now))",
+        "pass",
+        "tests/api/test_attacks.py",
+    ),
+    Defence(
+        "a reset withdraws the answers",
+        "app/store.py",
+        "await session.execute(update(VerificationRow).where(own).values(sealed_answer=None, sealed_return=None))",
+        "pass",
+        "tests/api/test_attacks.py",
+    ),
+    Defence(
+        "an erased user is not brought back",
+        "app/store.py",
+        "                await session.rollback()\n                return None\n",
+        "                pass\n",
+        "tests/api/test_attacks.py tests/api/test_erasure.py",
+    ),
+    Defence(
+        "the number of failures is limited",
+        "app/policy.py",
+        "if not rules.attempt_limit or len(recent) < rules.attempt_limit:",
+        "if True:",
+        "tests/api/test_decisions.py",
+    ),
+    Defence(
+        "the first browser wins",
+        "app/store.py",
+        "                VerificationRow.browser_digest.is_(None),\n",
+        "",
+        "tests/api/test_hosted_attacks.py",
+    ),
+    Defence(
+        "a foreign browser cannot launch",
+        "app/hosted.py",
+        "if attempt.browser_digest and not bound:",
+        "if False:",
+        "tests/api/test_hosted_attacks.py",
+    ),
+    Defence(
+        "a foreign browser cannot come back",
+        "app/hosted.py",
+        "if not _belongs(attempt, cookies.get(attempt.id)):",
+        "if False:",
+        "tests/api/test_hosted_attacks.py",
+    ),
+    Defence(
+        "link previews bind nothing",
+        "app/api/browser.py",
+        "    if _is_preview(request):\n        return pages.page(pages.PREVIEW, None)\n",
+        "",
+        "tests/api/test_hosted_attacks.py",
+    ),
+    Defence(
+        "the cookie has the __Host- prefix",
+        "app/api/cookies.py",
+        'self._prefix = "__Host-" if self._secure else ""',
+        'self._prefix = ""',
+        "tests/api/test_hosted_attacks.py",
+    ),
+    Defence(
+        "a repeated parameter is refused",
+        "app/api/browser.py",
+        "return any(given.count(name) > 1 for name in names)",
+        "return False",
+        "tests/api/test_hosted_attacks.py",
+    ),
+    Defence(
+        "return addresses are listed",
+        "app/return_to.py",
+        'if address not in {entry.partition("?")[0] for entry in allowed}:',
+        'if not any(address.startswith(entry.partition("?")[0]) for entry in allowed):',
+        "tests/api/test_return_to.py",
+    ),
+    Defence(
+        "our parameters are not the caller's",
+        "app/return_to.py",
+        "return not names & _OURS",
+        "return True",
+        "tests/api/test_return_to.py",
+    ),
+    Defence(
+        "a session token is about the caller's user",
+        "app/verification.py",
+        "if session.user_id != callback.user_id or",
+        "if",
+        "tests/api/test_hosted_attacks.py",
+    ),
+    Defence(
+        "a session token lives for 5 minutes",
+        "app/verification.py",
+        "        if policy.has_expired(attempt, self._clock()):\n            raise SessionTokenInvalid\n",
+        "",
+        "tests/api/test_hosted.py",
+    ),
+    Defence(
+        "a state is no session token",
+        "app/oidc/jws.py",
+        'if header.get("typ") != token_type:',
+        "if False:",
+        "tests/api/test_hosted_attacks.py",
+    ),
+    Defence(
+        "a page moves to a clean address",
+        "app/api/browser.py",
+        "return _page(needed, clean_address=True)",
+        "return _page(needed)",
+        "tests/api/test_pages.py",
+    ),
+    Defence(
+        "nobody puts words of his own on a page",
+        "app/api/browser.py",
+        "reference if ATTEMPT_ID.fullmatch(reference) else None",
+        "reference or None",
+        "tests/api/test_pages.py",
+    ),
+    Defence(
+        "API keys are checked",
+        "app/api/deps.py",
+        "    if caller is None:\n        raise Unauthorized\n",
+        "    if caller is None:\n        caller = Caller('nobody', Role.ADMIN)\n",
+        "tests/api/test_keys.py",
+    ),
+    Defence(
+        "administrators' routes need their key",
+        "app/api/deps.py",
+        "if role is Role.ADMIN and caller.role is not Role.ADMIN:",
+        "if False:",
+        "tests/api/test_keys.py",
+    ),
+    Defence(
+        "tokens are shown to administrators only",
+        "app/api/deps.py",
+        "return _services(request).store_tokens and _caller(request).role is Role.ADMIN",
+        "return True",
+        "tests/api/test_records.py",
+    ),
+    Defence(
+        "bodies have a size limit",
+        "app/middleware.py",
+        "            if size > self._max_bytes:\n                return None\n",
+        "",
+        "tests/api/test_refusals.py",
+    ),
+    Defence(
+        "a path with a newline is no other path",
+        "app/middleware.py",
+        '"\\n" in scope["path"] or ',
+        "",
+        "tests/api/test_refusals.py",
+    ),
+    Defence(
+        "personal data is encrypted",
+        "app/encryption.py",
+        'return self._fernet.encrypt(json.dumps([owner, value], separators=(",", ":")).encode("ascii"))',
+        'return json.dumps([owner, value], separators=(",", ":")).encode("ascii")',
+        "tests/unit/test_encryption.py",
+    ),
+    Defence(
+        "sealed values are bound to their row",
+        "app/encryption.py",
+        "        if named != owner:\n            raise Unreadable\n",
+        "",
+        "tests/api/test_keeping.py",
+    ),
+    Defence(
+        "what is erased is gone from the file",
+        "app/store.py",
+        "        await self._database.forget_deleted()\n",
+        "",
+        "tests/api/test_erasure.py",
+    ),
+    Defence(
+        "an exception's text is not logged",
+        "app/middleware.py",
+        '_log.error("unexpected_error", **fault_location(error))',
+        '_log.error("unexpected_error", text=str(error))',
+        "tests/api/test_answers.py",
+    ),
+    Defence(
+        "plain http stops the start",
+        "app/oidc/metadata.py",
+        '(parts.scheme == "http" and (allow_http or is_loopback(parts.hostname)))',
+        'parts.scheme == "http"',
+        "tests/unit/test_settings.py",
+    ),
+)
+
+
+def take_out(defence: Defence, copy: Path) -> bool:
+    """Whether a test went red without the defence."""
+    file = copy / defence.file
+    original = file.read_text(encoding="utf-8")
+    if original.count(defence.original) != 1:
+        raise SystemExit(f"{defence.name}: its lines are not found once in {defence.file}; this script is out of date")
+    file.write_text(original.replace(defence.original, defence.weakened), encoding="utf-8")
+    try:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *defence.tests.split()]
+        environment = {**os.environ, "PYTHONPATH": str(copy)}  # before the repository that is installed
+        ran = subprocess.run(  # noqa: S603  our own tests
+            command, cwd=copy, env=environment, capture_output=True, text=True, check=False
+        )
+        return ran.returncode != 0 and " failed" in ran.stdout.rpartition("\n!")[2]
+    finally:
+        file.write_text(original, encoding="utf-8")
+
+
+def main(wanted: list[str]) -> None:
+    """Take out every defence, or those whose name holds one of the given words."""
+    unnoticed = []
+    with tempfile.TemporaryDirectory(prefix="idv-defences-") as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            source = REPOSITORY / name
+            if source.is_dir():
+                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            elif source.exists():
+                shutil.copy(source, copy / name)
+        for defence in DEFENCES:
+            if wanted and not any(word in defence.name for word in wanted):
+                continue
+            red = take_out(defence, copy)
+            print(f"{'red' if red else 'UNNOTICED':<10}{defence.name}", flush=True)
+            unnoticed += [] if red else [defence.name]
+    if unnoticed:
+        raise SystemExit(f"No test noticed: {', '.join(unnoticed)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
