@@ -14,6 +14,8 @@ import pytest
 
 from tests.system.processes import SECONDS, Running, Workplace
 
+pytestmark = pytest.mark.xdist_group("demo")  # two demos at once would take the ports that a test has made busy
+
 
 def in_a_shell(command: str) -> Any:
     """The JSON that a command from the demo's own pages prints."""
