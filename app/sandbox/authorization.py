@@ -20,11 +20,12 @@ class ReplyAddress:
     redirect_uri: str
     state: str | None
 
-    def url(self, issuer: str, answer: Mapping[str, str]) -> str:
+    def url(self, issuer: str | None, answer: Mapping[str, str]) -> str:
         """Add the answer, the state and the issuer (RFC 6749 section 4.1.2, RFC 9207 section 2)."""
-        state = {} if self.state is None else {"state": self.state}
+        names = {"state": self.state, "iss": issuer}
+        given = {name: value for name, value in names.items() if value is not None}
         separator = "&" if "?" in self.redirect_uri else "?"
-        return self.redirect_uri + separator + urlencode({**answer, **state, "iss": issuer})
+        return self.redirect_uri + separator + urlencode({**answer, **given})
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-Claims = Mapping[str, object]
-Alteration = Callable[[Claims], Claims]
-
-
-def _unaltered(claims: Claims) -> Claims:
-    return claims
-
-
-def _with(**changes: object) -> Alteration:
-    return lambda claims: {**claims, **changes}
-
-
-def _without(*names: str) -> Alteration:
-    return lambda claims: {name: value for name, value in claims.items() if name not in names}
+from app.sandbox.alterations import Alteration, changed, unaltered, without
 
 
 @dataclass(frozen=True)
@@ -37,8 +24,8 @@ class Outcome:
     code_lifetime: timedelta = timedelta(seconds=60)
     another_person: bool = False
     down: frozenset[str] = frozenset()
-    id_token: Alteration = _unaltered
-    userinfo: Alteration = _unaltered
+    id_token: Alteration = unaltered
+    userinfo: Alteration = unaltered
 
 
 OUTCOMES = {
@@ -49,13 +36,13 @@ OUTCOMES = {
             "failed",
             "Not verified",
             "The check was completed, and the result is FAIL.",
-            id_token=_with(auth_overall_status="FAIL", auth_overall_score="12.5"),
+            id_token=changed(auth_overall_status="FAIL", auth_overall_score="12.5"),
         ),
         Outcome(
             "warn",
-            "Verified with a warning",
-            "The check was completed, and the result is WARN.",
-            id_token=_with(auth_overall_status="WARN", auth_overall_score="71.3"),
+            "A warning",
+            "The result is WARN, which counts as not verified, unless ACCEPTED_STATUSES of the gateway names it.",
+            id_token=changed(auth_overall_status="WARN", auth_overall_score="71.3"),
         ),
         Outcome(
             "another-person",
@@ -85,14 +72,14 @@ OUTCOMES = {
             "no-status",
             "No status",
             "The check succeeds, but the provider sends no status and no score.",
-            id_token=_without("auth_overall_status", "auth_overall_score"),
+            id_token=without("auth_overall_status", "auth_overall_score"),
         ),
         Outcome(
             "no-identity",
             "No identity",
             "The check succeeds, but the provider does not say which identity it was.",
-            id_token=_without("identity_id"),
-            userinfo=_without("identity_id"),
+            id_token=without("identity_id"),
+            userinfo=without("identity_id"),
         ),
         Outcome(
             "provider-down",

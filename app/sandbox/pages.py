@@ -64,6 +64,11 @@ def message_page(title: str, message: str, status: int) -> HTMLResponse:
     return _page("message.html", status, title=title, message=message)
 
 
+def not_found_page(config: SandboxConfig) -> HTMLResponse:
+    """Say what there is, to who came to an address that does not exist."""
+    return _page("not_found.html", 404, issuer=config.issuer)
+
+
 def choice_page(request: AuthorizationRequest, parameters: dict[str, str]) -> HTMLResponse:
     """Let the person choose how the verification ends; each choice is the same request again, with an outcome."""
     verified, *others = [(outcome, "?" + urlencode({**parameters, "outcome": key})) for key, outcome in OUTCOMES.items()]

@@ -14,11 +14,13 @@ from app.sandbox.authorization import AuthorizationRequest
 from app.sandbox.client_authentication import ClientAuthentication
 from app.sandbox.config import SandboxConfig
 from app.sandbox.errors import ProtocolError, UntrustedRequestError
+from app.sandbox.forgery import Workshop
 from app.sandbox.grants import ACCESS_TOKEN_LIFETIME, Grant, Grants
 from app.sandbox.incoming import Incoming
 from app.sandbox.metadata import discovery_document
 from app.sandbox.outcomes import OUTCOMES, Outcome
 from app.sandbox.people import People, released
+from app.sandbox.persona import HONEST
 from app.sandbox.scopes import claims_of
 from app.sandbox.signing import SigningKey, at_hash
 
@@ -28,12 +30,13 @@ ID_TOKEN_LIFETIME: Final = 300
 class Provider:
     """An OpenID provider for the authorization code flow.
 
-    `config` and `key` may be replaced by another thread at any time: each answer reads them once.
+    `config`, `key` and `persona` may be replaced by another thread at any time: each answer reads them once.
     """
 
     def __init__(self, config: SandboxConfig, clock: Callable[[], datetime], key: SigningKey) -> None:
         self.config = config
         self.key = key
+        self.persona = HONEST
         self._clock = clock
         self._people = People()
         self._grants = Grants()
@@ -41,15 +44,16 @@ class Provider:
 
     def discovery(self, _: Incoming) -> Response:
         """Answer with the discovery document (OpenID Connect Discovery 1.0 section 4)."""
-        return JSONResponse(discovery_document(self.config))
+        return JSONResponse(dict(self.persona.discovery(discovery_document(self.config))))
 
     def jwks(self, _: Incoming) -> Response:
         """Answer with the public signing key (RFC 7517 section 5)."""
-        return JSONResponse({"keys": [self.key.public_jwk()]})
+        return JSONResponse({"keys": self.persona.keys(self.key.public_jwk())})
 
     def authorize(self, incoming: Incoming) -> Response:
         """Show the choice, or send the browser back with its outcome (OpenID Connect Core 1.0 section 3.1.2)."""
         config = self.config
+        issuer = self.persona.issuer(config.issuer)
         try:
             address = authorization.reply_address(incoming, config)
             outcome = _chosen_outcome(incoming)
@@ -58,10 +62,10 @@ class Provider:
         try:
             request = authorization.check(incoming, address, config)
         except ProtocolError as refusal:
-            return RedirectResponse(address.url(config.issuer, refusal.fields), 303)
+            return RedirectResponse(address.url(issuer, refusal.fields), 303)
         if outcome is None:
             return pages.choice_page(request, incoming.parameters)
-        return RedirectResponse(address.url(config.issuer, self._conclude(request, outcome)), 303)
+        return RedirectResponse(address.url(issuer, self._conclude(request, outcome)), 303)
 
     def _conclude(self, request: AuthorizationRequest, outcome: Outcome) -> dict[str, str]:
         if outcome.instead_of_code is not None:
@@ -101,15 +105,16 @@ class Provider:
         if promised and "token" in promised.outcome.down:
             return unavailable()
         grant, access_token = self._grants.redeem(form, client.client_id, now)
-        return JSONResponse(
-            {
-                "access_token": access_token,
-                "token_type": "Bearer",
-                "expires_in": int(ACCESS_TOKEN_LIFETIME.total_seconds()),
-                "scope": " ".join(grant.scopes),
-                "id_token": self.key.sign(_id_token_claims(config.issuer, grant, access_token, now)),
-            }
-        )
+        persona, workshop = self.persona, self._workshop(config, client.client_id)
+        claims = persona.id_token(_id_token_claims(config.issuer, grant, access_token, now))
+        answer = {
+            "access_token": access_token,
+            "token_type": "Bearer",
+            "expires_in": int(ACCESS_TOKEN_LIFETIME.total_seconds()),
+            "scope": " ".join(grant.scopes),
+            "id_token": persona.mint(claims, workshop),
+        }
+        return persona.token_answer(answer, workshop)
 
     def userinfo(self, incoming: Incoming) -> Response:
         """Answer with the claims that the granted scopes allow (OpenID Connect Core 1.0 section 5.3)."""
@@ -121,7 +126,12 @@ class Provider:
             return _bearer_challenge('Bearer error="invalid_token"')
         if "userinfo" in grant.outcome.down:
             return unavailable()
-        return JSONResponse(_userinfo_claims(grant))
+        config, persona = self.config, self.persona
+        return persona.userinfo_answer(persona.userinfo(_userinfo_claims(grant)), self._workshop(config, grant.client_id))
+
+    def _workshop(self, config: SandboxConfig, client_id: str) -> Workshop:
+        client = config.client(client_id)
+        return Workshop(config.issuer, self.key, client_id, client.client_secret if client else "")
 
 
 def unavailable() -> Response:

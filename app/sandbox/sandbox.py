@@ -18,6 +18,7 @@ from app.sandbox.client_authentication import presented_methods
 from app.sandbox.config import Client, SandboxConfig
 from app.sandbox.incoming import Incoming, read
 from app.sandbox.observation import Endpoint, Gate, RecordedRequest
+from app.sandbox.personas import PERSONAS
 from app.sandbox.provider import Provider, unavailable
 from app.sandbox.signing import SigningKey
 
@@ -59,6 +60,14 @@ class Sandbox:
         """Replace fields of the configuration from the next request on."""
         self._provider.config = replace(self._provider.config, **changes)
 
+    def become(self, persona: str) -> None:
+        """Take on a persona of `PERSONAS` from the next request on.
+
+        Raises:
+            KeyError: there is no such persona.
+        """
+        self._provider.persona = PERSONAS[persona]
+
     def hold(self, endpoint: Endpoint) -> Gate:
         """Make the next requests to an endpoint wait until the gate is opened."""
         gate = self._gates[endpoint] = Gate()
@@ -80,11 +89,15 @@ class Sandbox:
                 self._route("/oauth2/jwks", "jwks", provider.jwks, "GET"),
             ],
             middleware=[Middleware(pages.SecurityHeaders)],
+            exception_handlers={404: self._not_found},
             max_body_size=LARGEST_BODY,
         )
 
     async def _index(self, _: Request) -> Response:
         return pages.index_page(self.config)
+
+    async def _not_found(self, _: Request, __: Exception) -> Response:
+        return pages.not_found_page(self.config)
 
     def _route(self, path: str, name: Endpoint, answer: Callable[[Incoming], Response], *methods: str) -> Route:
         async def endpoint(request: Request) -> Response:

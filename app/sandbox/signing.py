@@ -8,11 +8,13 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jose import jwk, jws
+from jose.backends.base import Key
 from jose.exceptions import JOSEError
 
 
@@ -23,7 +25,7 @@ def base64url(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class SigningKey:
-    """An RSA key of 2048 bits for RS256."""
+    """An RSA key for RS256."""
 
     kid: str
     pem: str = field(repr=False)
@@ -31,19 +33,28 @@ class SigningKey:
     @classmethod
     def generate(cls) -> SigningKey:
         """Make a new key under a new `kid`."""
-        private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        return cls.of(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+    @classmethod
+    def of(cls, private_key: rsa.RSAPrivateKey) -> SigningKey:
+        """Take this key under a new `kid`."""
         pem = private_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return cls(secrets.token_hex(8), pem.decode())
 
+    @cached_property
+    def _loaded(self) -> Key:
+        """Read once: every reading tests the key's primes, which takes longer than a hundred signatures."""
+        return jwk.construct(self.pem, "RS256")
+
     def public_jwk(self) -> dict[str, Any]:
         """Render the public half as a JWK (RFC 7517)."""
-        return {**jwk.construct(self.pem, "RS256").public_key().to_dict(), "kid": self.kid, "use": "sig"}
+        return {**self._loaded.public_key().to_dict(), "kid": self.kid, "use": "sig"}
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """Sign claims as a compact JWS (RFC 7515)."""
-        return jws.sign(dict(claims), self.pem, headers={"kid": self.kid}, algorithm="RS256")
+        return jws.sign(dict(claims), self._loaded, headers={"kid": self.kid}, algorithm="RS256")
 
 
 def at_hash(access_token: str) -> str:

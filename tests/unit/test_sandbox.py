@@ -806,6 +806,20 @@ async def test_the_policy_allows_the_style_of_the_page(rp: RelyingParty) -> None
     assert "style=" not in response.text
 
 
+async def test_the_page_says_where_one_goes_back_to_and_what_a_warning_does(rp: RelyingParty) -> None:
+    page = (await rp.authorize(outcome=None)).text
+    assert "Then you go back to rp.test" in page
+    assert "at rp.test" not in page
+    assert "counts as not verified, unless ACCEPTED_STATUSES" in page
+
+
+async def test_an_unknown_address_tells_what_the_sandbox_is(rp: RelyingParty) -> None:
+    response = await rp.http.get("/nowhere")
+    assert response.status_code == 404
+    assert "<h1>There is nothing here</h1>" in response.text
+    assert re.findall('<a href="([^"]*)"', response.text) == [f"{ISSUER}/.well-known/openid-configuration", f"{ISSUER}/"]
+
+
 async def test_the_first_page_leads_to_discovery(rp: RelyingParty) -> None:
     page = (await rp.http.get("/")).text
     (href,) = re.findall('<a href="([^"]*)"', page)
