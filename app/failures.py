@@ -18,104 +18,135 @@ class FailureKind:
     about_the_person: bool = False
 
 
-_CHECK_PROVIDER = "Look at the client's configuration in the Incode Dashboard and at INCODE_SERVER_URL."
 _START_AGAIN = "Let the user log in again; a new login starts a new verification."
-_NEEDS_A_PERSON = "The provider wanted to ask the person something and could not. " + _START_AGAIN
+_ASK_INCODE = "Run «idv check», and ask Incode whether the client INCODE_CLIENT_ID may use the authorization code flow."
+_NEVER_SENT = (
+    "The service sends nothing of the kind: compare redirect_url with the request that reaches the provider. Something on the "
+    "way, such as a redirect of your own, has added to it."
+)
+_NEVER_SILENT = (
+    _START_AGAIN + " If it fails for everybody, ask Incode: the service never sends a prompt=none, and the "
+    "client's settings must not add one."
+)
+_INCODE_FAILED = _START_AGAIN + " If it lasts, report it to Incode with the time; nothing here needs a change."
 
 CATALOGUE: dict[str, FailureKind] = {
     "no_code_returned": FailureKind(
         "The provider returned neither a code nor an error.",
-        "The person may have left the flow. Check that every query parameter of the continue URL is passed on. " + _START_AGAIN,
+        "The person may have left the flow. " + _START_AGAIN + " If it fails for everybody, check that code, state, iss, error "
+        "and error_description of the continue URL are all passed on.",
         about_the_person=True,
     ),
     "access_denied": FailureKind(
-        "The person or the provider refused the verification.", _START_AGAIN, about_the_person=True
+        "The person or the provider refused the verification.",
+        _START_AGAIN + " The Incode Dashboard shows the session and why it was refused.",
+        about_the_person=True,
     ),
-    "login_required": FailureKind("The provider requires a login.", _NEEDS_A_PERSON, about_the_person=True),
-    "interaction_required": FailureKind("The provider requires interaction.", _NEEDS_A_PERSON, about_the_person=True),
-    "consent_required": FailureKind("The provider requires consent.", _NEEDS_A_PERSON, about_the_person=True),
+    "login_required": FailureKind("The provider requires a login.", _NEVER_SILENT, about_the_person=True),
+    "interaction_required": FailureKind("The provider requires interaction.", _NEVER_SILENT, about_the_person=True),
+    "consent_required": FailureKind("The provider requires consent.", _NEVER_SILENT, about_the_person=True),
     "account_selection_required": FailureKind(
-        "The provider requires an account to be selected.", _NEEDS_A_PERSON, about_the_person=True
+        "The provider requires an account to be selected.", _NEVER_SILENT, about_the_person=True
     ),
     "unmet_authentication_requirements": FailureKind(
-        "The provider could not authenticate the person as required.", _START_AGAIN, about_the_person=True
+        "The provider could not authenticate the person as required.",
+        _START_AGAIN + " The Incode Dashboard shows the session and what was not met.",
+        about_the_person=True,
     ),
     "authorization_error": FailureKind(
         "The provider returned an authorization error that is not a registered one.",
-        "Look at incode_idv_error for the provider's words. " + _START_AGAIN,
+        "The provider's words, if it sent any, are in incode_idv_error. " + _START_AGAIN,
         about_the_person=True,
     ),
     "invalid_scope": FailureKind(
         "A requested scope is not enabled on the Incode client.",
-        "Set SCOPES to openid and ask your Incode representative to enable the other scopes.",
+        "Set SCOPES to openid, restart, and ask your Incode representative to enable the other scopes.",
     ),
-    "invalid_request": FailureKind("The provider found the request malformed.", _CHECK_PROVIDER),
-    "unauthorized_client": FailureKind("The Incode client may not use this flow.", _CHECK_PROVIDER),
-    "unsupported_response_type": FailureKind("The provider does not offer the code flow.", _CHECK_PROVIDER),
-    "invalid_request_uri": FailureKind("The provider refused the request_uri.", _CHECK_PROVIDER),
-    "invalid_request_object": FailureKind("The provider refused the request object.", _CHECK_PROVIDER),
-    "request_not_supported": FailureKind("The provider does not support request objects.", _CHECK_PROVIDER),
-    "request_uri_not_supported": FailureKind("The provider does not support request_uri.", _CHECK_PROVIDER),
-    "registration_not_supported": FailureKind("The provider does not support registration.", _CHECK_PROVIDER),
-    "invalid_target": FailureKind("The provider refused the requested resource.", _CHECK_PROVIDER),
-    "server_error": FailureKind("The provider had an internal error.", "Try again later. " + _START_AGAIN),
-    "temporarily_unavailable": FailureKind("The provider is overloaded.", "Try again later. " + _START_AGAIN),
+    "invalid_request": FailureKind(
+        "The provider found the request malformed.",
+        "Check that the redirect URI registered at Incode is exactly REDIRECT_URI (hosted: PUBLIC_URL/v1/callback), and that "
+        "your own redirect neither changes nor repeats a parameter of redirect_url; where it adds a state, use omit_state.",
+    ),
+    "unauthorized_client": FailureKind("The Incode client may not use this flow.", _ASK_INCODE),
+    "unsupported_response_type": FailureKind("The provider does not offer the code flow.", _ASK_INCODE),
+    "invalid_request_uri": FailureKind("The provider refused the request_uri.", _NEVER_SENT),
+    "invalid_request_object": FailureKind("The provider refused the request object.", _NEVER_SENT),
+    "request_not_supported": FailureKind("The provider does not support request objects.", _NEVER_SENT),
+    "request_uri_not_supported": FailureKind("The provider does not support request_uri.", _NEVER_SENT),
+    "registration_not_supported": FailureKind("The provider does not support registration.", _NEVER_SENT),
+    "invalid_target": FailureKind("The provider refused the requested resource.", _NEVER_SENT),
+    "server_error": FailureKind("The provider had an internal error.", _INCODE_FAILED),
+    "temporarily_unavailable": FailureKind("The provider is overloaded.", _INCODE_FAILED),
     "invalid_grant": FailureKind(
         "The provider refused the code.",
         "A code works once and for about 60 seconds: send the callback at once and only once. Check that the redirect URI "
-        "registered at Incode is exactly REDIRECT_URI.",
+        "registered at Incode is exactly REDIRECT_URI (hosted: PUBLIC_URL/v1/callback).",
         about_the_person=True,
     ),
     "token_exchange_failed": FailureKind(
         "The provider's token endpoint refused the code without a reason that is registered.",
-        "Look at the integration's log in the Incode Dashboard. " + _START_AGAIN,
+        "Look at the integration's log in the Incode Dashboard for the time of finished_at. " + _START_AGAIN,
         about_the_person=True,
     ),
     "invalid_client": FailureKind(
         "The provider does not accept the client's credentials.",
         "Check INCODE_CLIENT_ID, INCODE_CLIENT_SECRET and CLIENT_AUTH_METHOD, and that INCODE_SERVER_URL is the environment "
-        "(demo or production) that they belong to.",
+        "(demo or production) that they belong to; «idv check» tries them.",
     ),
-    "unsupported_grant_type": FailureKind("The Incode client may not use the authorization code grant.", _CHECK_PROVIDER),
+    "unsupported_grant_type": FailureKind("The Incode client may not use the authorization code grant.", _ASK_INCODE),
     "provider_unavailable": FailureKind(
         "The provider did not answer, or its answer was unusable.",
-        "Check that INCODE_SERVER_URL and INCODE_ISSUER are right and can be reached from here; then let the user log in again.",
+        "Run «idv check» where the service runs: it asks INCODE_SERVER_URL and says what fails (name, network, proxy, "
+        "certificate, issuer). Valid verifications still count. When it answers again, let the user log in again.",
     ),
     "id_token_invalid": FailureKind(
         "The ID token was refused.",
-        "The check named in the detail failed. Check INCODE_ISSUER, INCODE_CLIENT_ID, ID_TOKEN_ALGORITHMS and this machine's "
-        "clock; if they are right, treat it as an attack.",
+        "The check named in the detail failed. iss: INCODE_ISSUER; aud or azp: INCODE_CLIENT_ID; alg: ID_TOKEN_ALGORITHMS; exp, "
+        "iat or nbf: this machine's clock and CLOCK_SKEW_SECONDS; kid or signature: «idv check» reads the provider's keys, and "
+        "new ones are fetched within a minute; nonce: the callback of another login. Any other check, or if these are right: "
+        "treat it as an attack, or as a fault of the provider.",
         about_the_person=True,
     ),
     "userinfo_sub_mismatch": FailureKind(
         "The userinfo answer is about another subject than the ID token.",
-        "Treat it as an attack, or as a fault of the provider, and report it to Incode.",
+        "No setting causes this. Treat it as an attack, or as a fault of the provider, and report it to Incode with the "
+        "verification's finished_at.",
         about_the_person=True,
     ),
     "status_not_accepted": FailureKind(
         "The person's verification did not pass.",
-        "See auth_overall_status in the Incode Dashboard; ACCEPTED_STATUSES says which results count.",
+        "The verification's auth_overall_status and the session in the Incode Dashboard say why; ACCEPTED_STATUSES says which "
+        "results count. " + _START_AGAIN,
         about_the_person=True,
     ),
     "status_missing": FailureKind(
         "The provider sent no overall status, and one is required.",
-        "Ask Incode to include auth_overall_status in the ID token, or set REQUIRE_STATUS=false for logins.",
+        "Ask Incode to include auth_overall_status in the ID token. For logins alone, REQUIRE_STATUS=false does without; a "
+        "step-up never does.",
         about_the_person=True,
     ),
     "identity_mismatch": FailureKind(
         "The person who came back is not the one who is enrolled for this user.",
-        "If the wrong person was enrolled, an administrator resets the user with identity=true.",
+        "Somebody else may hold the user's password: find out who it was first. If the wrong person was enrolled, an "
+        "administrator resets the user with identity=true («idv reset USER --identity»).",
         about_the_person=True,
     ),
     "identity_not_established": FailureKind(
         "This user has no enrolled identity to compare with.",
         "Verify the user at a login first; a step-up compares with the identity that is on file.",
     ),
-    "verification_expired": FailureKind("The answer came too late.", _START_AGAIN),
-    "callback_interrupted": FailureKind("The callback was interrupted before it was finished.", _START_AGAIN),
+    "verification_expired": FailureKind(
+        "The answer came too late, or the user was reset in between.",
+        _START_AGAIN + " A person has VERIFICATION_TTL_SECONDS, a session_token of the hosted flow 5 minutes.",
+    ),
+    "callback_interrupted": FailureKind(
+        "The callback was interrupted before it was finished.",
+        _START_AGAIN + " If it comes back, look for restarts of the service in its log at that time.",
+    ),
     "too_many_attempts": FailureKind(
         "Too many verifications of this user failed.",
-        "Wait until the time in the detail. ATTEMPT_LIMIT and ATTEMPT_WINDOW_HOURS set the limit; a reset lifts it.",
+        "Wait until the time in the detail, or let an administrator reset the user («idv reset USER»). ATTEMPT_LIMIT and "
+        "ATTEMPT_WINDOW_HOURS set the limit. Many users at once: look at the errors of their attempts.",
     ),
 }  # fmt: skip
 
@@ -158,6 +189,12 @@ def detail(failure: Failure) -> str:
     return f"{sentence} ({failure.description})" if failure.description else sentence
 
 
+def detail_in_our_words(failure: Failure) -> str:
+    """What went wrong, without what a provider or a browser wrote into an authorization response: it may name a person."""
+    foreign = failure.code in _AUTHORIZATION_CODES or failure.code == "authorization_error"
+    return CATALOGUE[failure.code].detail if foreign else detail(failure)
+
+
 def hint(failure: Failure) -> str:
     """What to do about it."""
     return CATALOGUE[failure.code].hint
@@ -166,3 +203,9 @@ def hint(failure: Failure) -> str:
 def stored_text(failure: Failure) -> str:
     """The failure as `incode_idv_error` holds it: `code` or `code: description`."""
     return f"{failure.code}: {failure.description}" if failure.description else failure.code
+
+
+def read_stored_text(text: str) -> Failure | None:
+    """The failure that `stored_text` has written; None where the catalogue does not have it."""
+    code, _, description = text.partition(": ")
+    return Failure(code, description or None) if code in CATALOGUE else None

@@ -11,6 +11,7 @@ from app.oidc.errors import IdTokenInvalid
 
 PII_CLAIMS = ("name", "given_name", "family_name", "birthdate", "email", "phone_number", "address")
 MAX_USERINFO_BYTES = 16 * 1024
+MAX_PII_BYTES = 4 * 1024
 MAX_ID_LENGTH = 255
 
 
@@ -25,8 +26,8 @@ def read_verdict(authentication: Authentication, *, keep_tokens: bool) -> Verdic
         identity_id=_id_of(claims, "identity_id") or _usable_id(userinfo.get("identity_id")),
         auth_overall_score=_score(claims.get("auth_overall_score")),
         auth_overall_status=_status(claims.get("auth_overall_status")),
-        pii={name: userinfo[name] for name in PII_CLAIMS if userinfo.get(name) not in (None, "")},
-        userinfo=userinfo if authentication.userinfo is not None and _fits(userinfo) else None,
+        pii={name: userinfo[name] for name in PII_CLAIMS if _is_usable_pii(userinfo.get(name))},
+        userinfo=userinfo if authentication.userinfo is not None and _fits(userinfo, MAX_USERINFO_BYTES) else None,
         tokens=_tokens(authentication) if keep_tokens else None,
     )
     return Verdict(evidence, userinfo_answered=authentication.userinfo is not None)
@@ -61,8 +62,13 @@ def _status(value: Json) -> str | None:
     return json.dumps(value)[:MAX_ID_LENGTH]
 
 
-def _fits(userinfo: Mapping[str, Json]) -> bool:
-    return len(json.dumps(userinfo, ensure_ascii=False, separators=(",", ":")).encode()) <= MAX_USERINFO_BYTES
+def _is_usable_pii(value: Json) -> bool:
+    # The claim goes into tokens, and these into HTTP headers: a provider's megabyte would lock the person out everywhere.
+    return value not in (None, "") and _fits(value, MAX_PII_BYTES)
+
+
+def _fits(value: Json, size: int) -> bool:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) <= size
 
 
 def _tokens(authentication: Authentication) -> Tokens:

@@ -87,12 +87,13 @@ class RelyingParty:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         observe: http.Observe = http.ignore,
+        on_key_refetch: Callable[[], None] | None = None,
     ) -> None:
         self._config = config
         self._transport = http.Transport(client, request_seconds=config.request_seconds, observe=observe)
         self._now = now
         self._metadata = Cached(self._load_metadata, monotonic)
-        self._keys = Cached(self._load_keys, monotonic)
+        self._keys = Cached(self._load_keys, monotonic, on_key_refetch)
 
     async def metadata(self) -> ProviderMetadata:
         """The provider's metadata. Raises ProviderUnavailable."""

@@ -1,11 +1,13 @@
-"""One bounded HTTP exchange with the provider: a total deadline, a size cap, no redirect, no compression."""
+"""One bounded HTTP exchange with the provider: a total deadline, a size cap, no redirect, no compression, nothing kept."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ from app.oidc import strict_json
 from app.oidc.errors import ProviderUnavailable
 
 MAX_ANSWER_BYTES = 1024 * 1024
+MAX_CONNECTIONS = 100
 Observe = Callable[[str, int | None, float], None]
 
 
@@ -21,14 +24,25 @@ def ignore(_endpoint: str, _status: int | None, _seconds: float) -> None:
     """Observe nothing."""
 
 
+def new_client(*, request_seconds: float) -> httpx.AsyncClient:
+    """A client that carries nothing over from one call to the next: no connection, no cookie."""
+    return httpx.AsyncClient(
+        timeout=request_seconds,
+        # On a connection that is used again, bytes after one answer would be read as the next person's (response splitting).
+        limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an endpoint answered. `endpoint` is its role, for messages; `media_type` is in lower case."""
+    """What an endpoint answered. `endpoint` is its role, for messages; `media_type` is in lower case; `date` is its header."""
 
     endpoint: str
     status: int
     media_type: str
     body: bytes
+    date: str | None = None
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object; raises ProviderUnavailable when it is none or is not labelled as JSON."""
@@ -52,10 +66,10 @@ class Transport:
         """Send once and read the whole answer in time. Raises ProviderUnavailable, never retries."""
         began, status = time.perf_counter(), None
         try:
-            async with asyncio.timeout(self._request_seconds):
+            async with _closing_connections(request), asyncio.timeout(self._request_seconds):
                 answer = await _exchange(self.client, request, endpoint)
             status = answer.status
-        except TimeoutError:
+        except (TimeoutError, httpx.TimeoutException):
             raise ProviderUnavailable(f"{endpoint}: no answer in time") from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError):
             raise ProviderUnavailable(f"{endpoint}: connection failed") from None
@@ -63,13 +77,30 @@ class Transport:
             self._observe(endpoint, status, time.perf_counter() - began)
         return answer
 
-    async def get_json(self, url: str, endpoint: str) -> dict[str, Any]:
-        """The JSON object at `url`. Raises ProviderUnavailable for any other status than 200, and for any other body."""
+    async def get(self, url: str, endpoint: str) -> Answer:
+        """What is at `url`. Raises ProviderUnavailable for any other status than 200."""
         request = self.client.build_request("GET", url, headers={"Accept": "application/json"})
         answer = await self.send(request, endpoint)
         if answer.status != httpx.codes.OK:
             raise ProviderUnavailable(f"{endpoint}: HTTP {answer.status}")
-        return answer.json_object()
+        return answer
+
+    async def get_json(self, url: str, endpoint: str) -> dict[str, Any]:
+        """The JSON object at `url`. Raises ProviderUnavailable for any other status than 200, and for any other body."""
+        return (await self.get(url, endpoint)).json_object()
+
+
+@asynccontextmanager
+async def _closing_connections(request: httpx.Request) -> AsyncIterator[None]:
+    """Close what the call opens, however it ends: a TLS handshake that is given up would keep its socket."""
+    async with AsyncExitStack() as stack:
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            if event == "connection.connect_tcp.complete":
+                stack.push_async_callback(info["return_value"].aclose)
+
+        request.extensions["trace"] = trace
+        yield
 
 
 async def _exchange(client: httpx.AsyncClient, request: httpx.Request, endpoint: str) -> Answer:
@@ -87,4 +118,4 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request, endpoint:
     finally:
         await response.aclose()
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return Answer(endpoint, response.status_code, media_type, bytes(body))
+    return Answer(endpoint, response.status_code, media_type, bytes(body), response.headers.get("Date"))

@@ -43,7 +43,7 @@ def read_header(token: str, algorithms: frozenset[str]) -> tuple[str, str | None
     """
     try:
         header = jws.unverified_header(token)
-    except jws.SignatureInvalid:
+    except jws.Malformed:
         raise IdTokenInvalid("structure") from None
     algorithm, kid = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in algorithms:
@@ -62,6 +62,8 @@ def verify_signature(token: str, keys: Sequence[jwks.Jwk], algorithms: frozenset
     key = jwks.choose_key(keys, algorithm, kid)
     try:
         return Signed(jws.verify(token, key, algorithm), algorithm)
+    except jws.Malformed:
+        raise IdTokenInvalid("structure") from None
     except jws.SignatureInvalid:
         raise IdTokenInvalid("signature") from None
 

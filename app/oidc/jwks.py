@@ -62,7 +62,7 @@ def fits(key: Jwk, algorithm: str, kid: str | None) -> bool:
 
 def _is_strong_rsa(key: Jwk) -> bool:
     try:
-        modulus = base64.urlsafe_b64decode(key["n"] + "=" * (-len(key["n"]) % 4))
+        modulus = base64.urlsafe_b64decode(key["n"] + "==")
     except (binascii.Error, ValueError):
         return False
     return int.from_bytes(modulus).bit_length() >= MIN_RSA_BITS

@@ -13,25 +13,32 @@ from app.oidc import strict_json
 
 
 class SignatureInvalid(Exception):
-    """The token is not a compact JWS, or its signature is not by this key."""
+    """The token is not a compact JWS of a JSON object, or its signature is not by this key."""
+
+
+class Malformed(SignatureInvalid):
+    """Its header or its payload is no JSON object."""
 
 
 def unverified_header(token: str) -> dict[str, Any]:
-    """The protected header, before any check (RFC 7515 section 4). Raises SignatureInvalid when there is none."""
+    """The protected header, before any check (RFC 7515 section 4). Raises Malformed when there is none."""
     encoded = token.partition(".")[0]
     try:
         return strict_json.parse_object(base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True))
     except ValueError:
-        raise SignatureInvalid from None
+        raise Malformed from None
 
 
 def verify(token: str, key: Mapping[str, str], algorithm: str) -> dict[str, Any]:
-    """The payload of a token that `key` signed with `algorithm`. Raises SignatureInvalid, for a payload that is no object too."""
+    """The payload of a token that `key` signed with `algorithm`. Raises SignatureInvalid, and Malformed after it held."""
     try:
-        payload = jws.verify(token, {**key, "alg": algorithm}, algorithms=[algorithm])
-        return strict_json.parse_object(payload)
+        payload = jws.verify(token, dict(key), algorithms=[algorithm])
     except (JOSEError, ValueError, TypeError, AttributeError, RecursionError):
         raise SignatureInvalid from None
+    try:
+        return strict_json.parse_object(payload)
+    except ValueError:
+        raise Malformed from None
 
 
 def sign_hs256(claims: Mapping[str, Any], secret: str, *, token_type: str = "JWT") -> str:  # noqa: S107  a header value
@@ -49,4 +56,4 @@ def verify_hs256(token: str, secret: str, *, token_type: str = "JWT") -> dict[st
 
 def _symmetric(secret: str) -> dict[str, str]:
     """The secret as a JWK: python-jose would read a bare text as JSON or PEM where it looks like that."""
-    return {"kty": "oct", "k": base64.urlsafe_b64encode(secret.encode()).decode("ascii"), "alg": "HS256"}
+    return {"kty": "oct", "k": base64.urlsafe_b64encode(secret.encode()).decode()}

@@ -27,12 +27,12 @@ class ProviderMetadata:
     issuer_in_response: bool
 
 
-def is_loopback(host: str | None) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether a URL's host is this machine: `localhost` or a loopback address."""
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host or "").is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

@@ -14,4 +14,4 @@ def new_code_verifier() -> str:
 
 def code_challenge(verifier: str) -> str:
     """The S256 challenge of a verifier (RFC 7636 section 4.2)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("ascii")).digest()).rstrip(b"=").decode("ascii")
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().removesuffix("=")

@@ -15,16 +15,16 @@ def parse_object(text: bytes) -> dict[str, Any]:
     """
     try:
         value = json.loads(
-            text.decode("utf-8"),
+            text.decode(),
             object_pairs_hook=object_without_duplicates,
             parse_float=_finite,
             parse_constant=_refuse_constant,
         )
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError from None
     if not isinstance(value, dict):
-        raise ValueError("not an object")
+        raise ValueError
     return value
 
 
@@ -32,16 +32,16 @@ def object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of these members. Raises ValueError where a name comes twice: two readers would read two values."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("duplicate name")
+        raise ValueError
     return found
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("number out of range")
+        raise ValueError
     return number
 
 
 def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError("not a JSON number")
+    raise ValueError

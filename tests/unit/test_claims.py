@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -146,3 +148,19 @@ def test_metadata_without_tokens_stays_as_it_is(record: UserRecord | None) -> No
 )
 def test_times_are_utc_with_milliseconds(moment: datetime | None, text: str | None) -> None:
     assert timestamp(moment) == text
+
+
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine's own time zone is five hours ahead."""
+    with monkeypatch.context() as environment:
+        environment.setenv("TZ", "AHEAD-5")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_utc")
+def test_times_are_utc_wherever_the_service_runs() -> None:
+    assert AT.astimezone().utcoffset() == timedelta(hours=5)
+    assert timestamp(AT) == "2026-04-07T17:28:25.150Z"

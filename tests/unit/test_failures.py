@@ -11,8 +11,10 @@ from app.failures import (
     authorization_failure,
     clean,
     detail,
+    detail_in_our_words,
     hint,
     is_about_the_person,
+    read_stored_text,
     stored_text,
 )
 
@@ -24,10 +26,18 @@ TAKES_AWAY = {
     "interaction_required": True,
     "consent_required": True,
     "account_selection_required": True,
+    "unmet_authentication_requirements": True,
     "authorization_error": True,
     "invalid_scope": False,
     "invalid_request": False,
     "unauthorized_client": False,
+    "unsupported_response_type": False,
+    "invalid_request_uri": False,
+    "invalid_request_object": False,
+    "request_not_supported": False,
+    "request_uri_not_supported": False,
+    "registration_not_supported": False,
+    "invalid_target": False,
     "server_error": False,
     "temporarily_unavailable": False,
     "invalid_grant": True,
@@ -63,6 +73,8 @@ REGISTERED = [
     "request_not_supported",
     "request_uri_not_supported",
     "registration_not_supported",
+    "invalid_target",
+    "unmet_authentication_requirements",
 ]
 
 
@@ -70,6 +82,10 @@ REGISTERED = [
 def test_every_code_of_the_contract_is_in_the_catalogue(code: str, takes_away: bool) -> None:
     assert is_about_the_person(Failure(code)) is takes_away
     assert (code in PERSON_CODES) is takes_away
+
+
+def test_the_catalogue_has_no_code_beyond_the_contract() -> None:
+    assert CATALOGUE.keys() == TAKES_AWAY.keys()
 
 
 @pytest.mark.parametrize("code", sorted(CATALOGUE))
@@ -98,6 +114,9 @@ def test_every_code_says_what_went_wrong_and_what_to_do(code: str) -> None:
         ("x" * 201, "x" * 200),
         ("x" * 199 + " yz", "x" * 199),
         ("x" * 100_000, "x" * 200),
+        # What is far behind is not looked at: the text's length is the sender's choice.
+        (" " * 4095 + "x", "x"),
+        (" " * 4096 + "x", None),
     ],
 )
 def test_foreign_text_is_made_fit_to_be_stored(text: str | None, expected: str | None) -> None:
@@ -157,3 +176,25 @@ def test_whatever_the_browser_brings_is_a_failure_of_the_catalogue(error: str, d
 def test_the_stored_text_is_the_code_and_what_was_said() -> None:
     assert stored_text(Failure("access_denied")) == "access_denied"
     assert stored_text(Failure("access_denied", "the person left")) == "access_denied: the person left"
+
+
+@pytest.mark.parametrize(
+    "failure", [Failure("access_denied"), Failure("id_token_invalid", "nonce"), Failure("access_denied", "a: b")]
+)
+def test_the_stored_text_is_read_as_it_was_written(failure: Failure) -> None:
+    assert read_stored_text(stored_text(failure)) == failure
+
+
+@pytest.mark.parametrize("text", ["", "telepathy_failed", "telepathy_failed: access_denied", "access_denied:", " access_denied"])
+def test_a_stored_text_of_another_version_is_read_as_none(text: str) -> None:
+    assert read_stored_text(text) is None
+
+
+@pytest.mark.parametrize("code", [*REGISTERED, "authorization_error"])
+def test_what_a_browser_may_have_written_is_not_in_our_words(code: str) -> None:
+    assert detail_in_our_words(Failure(code, "ana@example.com")) == detail(Failure(code))
+
+
+@pytest.mark.parametrize("code", ["id_token_invalid", "provider_unavailable"])
+def test_what_we_have_written_ourselves_is_in_our_words(code: str) -> None:
+    assert detail_in_our_words(Failure(code, "the nonce")) == detail(Failure(code, "the nonce"))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import Any
 
 import pytest
 
@@ -221,3 +223,26 @@ async def test_a_demand_during_a_load_joins_it(source: Source) -> None:
     source.gate.set()
     assert [await getting, await demanding] == ["first", "first"]
     assert source.loads == 1
+
+
+async def test_a_silent_source_is_not_waited_for_while_the_document_can_be_used(source: Source) -> None:
+    await source.cached.get()
+    source.answer = "second"
+    # The gate stays shut: only the cache's own patience can end the wait.
+    source.gate.clear()
+    assert await source.get_after(300) == "first"
+    source.gate.set()
+    assert await source.cached.refetch() == "second"
+    assert source.loads == 2
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_not_reported_as_a_bug(source: Source) -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    tasks = await waiting(source, 1)
+    source.answer = AWAY
+    tasks.pop().cancel()
+    source.gate.set()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+    gc.collect()
+    assert reported == []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from jose import jws as jose_jws
 
 from app.oidc.jws import SignatureInvalid, sign_hs256, unverified_header, verify, verify_hs256
+from tests.harness.ids import plain_id
 
 SECRET = "a secret of more than thirty-two characters"
 CLAIMS = {"a": 1, "b": ["ñ", None]}
@@ -39,6 +41,22 @@ def test_what_is_signed_is_verified() -> None:
 def test_the_header_says_algorithm_and_type() -> None:
     assert unverified_header(sign_hs256(CLAIMS, SECRET)) == {"alg": "HS256", "typ": "JWT"}
     assert unverified_header(sign_hs256(CLAIMS, SECRET, token_type="x+jwt")) == {"alg": "HS256", "typ": "x+jwt"}
+
+
+def test_a_header_is_read_in_the_alphabet_of_base64url() -> None:
+    header = {"kid": ">>>???"}
+    assert {"-", "_"} <= set(encoded(header))
+    assert unverified_header(encoded(header) + "..") == header
+
+
+@pytest.mark.parametrize("stranger", ["!", "\n", " ", "=", "\x00", "ñ", "%"], ids=plain_id)
+def test_a_header_with_a_character_of_no_alphabet_is_none(stranger: str) -> None:
+    text = encoded({"alg": "HS256"})
+    assert unverified_header(text) == {"alg": "HS256"}
+    # Four of them leave the padding as it was.
+    for place, times in itertools.product((0, 4, len(text) - 1), (1, 4)):
+        with pytest.raises(SignatureInvalid):
+            unverified_header(text[:place] + stranger * times + text[place:])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +119,7 @@ def test_any_text_may_be_the_secret(secret: str) -> None:
         "ñ.ñ.ñ",
         "\ud800",
     ],
-    ids=lambda token: token[:20].encode("unicode_escape").decode(),
+    ids=plain_id,
 )
 def test_any_other_token_is_refused(token: str) -> None:
     with pytest.raises(SignatureInvalid):
@@ -194,7 +212,7 @@ def test_a_signed_payload_that_is_no_object_is_refused(payload: bytes) -> None:
         ("ES256", {"y": "_" * 43}),
         ("ES256", {"x": "ñ"}),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=plain_id,
 )
 def test_a_key_that_is_none_verifies_nothing(algorithm: str, changes: dict[str, str]) -> None:
     token, public = signed(CLAIMS, algorithm)

@@ -10,7 +10,7 @@ def test_the_challenge_is_that_of_rfc_7636_appendix_b() -> None:
     assert challenge == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
-def test_a_verifier_is_long_random_and_made_of_unreserved_characters() -> None:
+def test_a_verifier_is_256_random_bits_made_of_unreserved_characters() -> None:
     verifiers = {new_code_verifier() for _ in range(100)}
     assert len(verifiers) == 100
-    assert all(re.fullmatch(r"[A-Za-z0-9._~-]{43,128}", verifier) for verifier in verifiers)
+    assert all(re.fullmatch(r"[A-Za-z0-9._~-]{43}", verifier) for verifier in verifiers)

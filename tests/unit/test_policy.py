@@ -30,6 +30,7 @@ from app.failures import CATALOGUE, PERSON_CODES
 NOW = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
 HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 RULES = Rules()
 ANA = Evidence("int_1", "ana", "100.0", "OK", {"name": "Ana"}, {"sub": "int_1", "name": "Ana"})
 VERIFIED = UserRecord(completed=True, completed_at=NOW - HOUR, interview_id="int_1", identity_id="ana", evidence=ANA)
@@ -160,6 +161,9 @@ def ago(**duration: float) -> datetime:
         (2, [ago(hours=1), ago(hours=24) + MS], NOW + MS),
         (1, [NOW], NOW + 24 * HOUR),
         (0, [NOW, NOW, NOW], None),
+        # A clock that was set back locks nobody out until the time that it had shown.
+        (1, [NOW + MINUTE], NOW + MINUTE + 24 * HOUR),
+        (1, [NOW + MINUTE + MS], None),
     ],
 )
 def test_until_when_a_user_is_locked(limit: int, failures: list[datetime], expected: datetime | None) -> None:
@@ -356,7 +360,9 @@ def test_what_the_caller_does_after_a_failure(purpose: Purpose, block: bool, act
 
 
 EXCHANGING = {"status": Status.EXCHANGING, "expires_at": NOW + HOUR}
+RETURNED = {"status": Status.RETURNED, "expires_at": NOW + HOUR}
 SECONDS_20 = timedelta(seconds=20)
+MINUTES_5 = timedelta(minutes=5)
 
 
 @pytest.mark.parametrize(
@@ -370,6 +376,18 @@ SECONDS_20 = timedelta(seconds=20)
         # An exchange that began in time is not expired by the clock while it runs.
         ({**EXCHANGING, "exchange_started_at": NOW, "expires_at": NOW - MS}, Status.EXCHANGING, None),
         ({**EXCHANGING, "exchange_started_at": None}, Status.EXCHANGING, None),
+        # What was withdrawn stays so, though the clock was set back since.
+        ({"created_at": NOW + MS, "expires_at": NOW + MS}, Status.EXPIRED, "verification_expired"),
+        # The clock was set back since, by as much as clocks may differ, and by more.
+        ({"created_at": NOW + MINUTE, "expires_at": NOW + HOUR}, Status.PENDING, None),
+        ({"created_at": NOW + MINUTE + MS, "expires_at": NOW + HOUR}, Status.EXPIRED, "verification_expired"),
+        ({**EXCHANGING, "exchange_started_at": NOW + MINUTE}, Status.EXCHANGING, None),
+        ({**EXCHANGING, "exchange_started_at": NOW + MINUTE + MS}, Status.FAILED, "callback_interrupted"),
+        ({**RETURNED, "returned_at": NOW + MINUTE}, Status.RETURNED, None),
+        ({**RETURNED, "returned_at": NOW + MINUTE + MS}, Status.EXPIRED, "verification_expired"),
+        ({"status": Status.RETURNED, "returned_at": NOW - MINUTES_5 + MS}, Status.RETURNED, None),
+        ({"status": Status.RETURNED, "returned_at": NOW - MINUTES_5}, Status.EXPIRED, "verification_expired"),
+        ({"status": Status.RETURNED, "returned_at": None}, Status.RETURNED, None),
         ({"status": Status.COMPLETED, "exchange_started_at": NOW - HOUR}, Status.COMPLETED, None),
         ({"status": Status.FAILED, "exchange_started_at": NOW - HOUR}, Status.FAILED, None),
     ],
@@ -378,7 +396,8 @@ def test_how_an_attempt_stands(changes: Mapping[str, Any], status: Status, code:
     before = attempt(**changes)
     after = policy.at(before, NOW)
     assert after == replace(before, status=status, failure=Failure(code) if code else None)
-    assert policy.is_interrupted(before, NOW) == (code == "callback_interrupted")
+    assert policy.has_expired(before, NOW) is (code == "verification_expired")
+    assert policy.is_interrupted(before, NOW) is (code == "callback_interrupted")
 
 
 @pytest.mark.parametrize(
@@ -388,6 +407,8 @@ def test_how_an_attempt_stands(changes: Mapping[str, Any], status: Status, code:
         (NOW, True),
         (NOW - timedelta(minutes=5) + MS, True),
         (NOW - timedelta(minutes=5), False),
+        (NOW + MINUTE, True),
+        (NOW + MINUTE + MS, False),
     ],
 )
 def test_an_answer_is_repeated_for_five_minutes(finished_at: datetime | None, repeatable: bool) -> None:
@@ -518,4 +539,16 @@ def test_every_decision_has_an_answer(
     assert policy.after_failure(record, failure, NOW, rules).error
     assert policy.after_reset(record or UserRecord(), forget_identity=force).completed is None
     assert policy.action_on_failure(purpose, rules) in {Action.CONTINUE, Action.DENY}
-    assert isinstance(policy.locked_until([at for at in failed_at if at <= NOW], NOW, rules), datetime | None)
+    assert isinstance(policy.locked_until(failed_at, NOW, rules), datetime | None)
+
+
+@given(began=moments, status=st.sampled_from(Status))
+def test_whenever_an_attempt_began_its_status_is_known(*, began: datetime, status: Status) -> None:
+    moved = {"created_at": began, "exchange_started_at": began, "returned_at": began, "finished_at": began}
+    begun = attempt(status=status, expires_at=NOW + HOUR, **moved)
+    lasting = {Status.COMPLETED, Status.FAILED, Status.EXPIRED}
+    if began > NOW + MINUTE:
+        assert not policy.is_repeatable(begun, NOW)
+        assert policy.at(begun, NOW).status in lasting
+    else:
+        assert policy.at(begun, NOW).status in {*lasting, status}

@@ -75,6 +75,7 @@ CLAIMS = {"verification_id": "idv_1"}
 )
 def test_no_other_token_is_a_state(token: str) -> None:
     assert not SIGNER.names(token, ATTEMPT)
+    assert SIGNER.attempt_id(token) is None
 
 
 def test_a_state_is_no_session_token() -> None:
