@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Body
+
 from app import errors
-from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router, note_decision
-from app.api.problems import responses
+from app.api import examples
+from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, counted_callback, keyed_router, note_decision
+from app.api.problems import answered, responses
 from app.api.schemas import CallbackBody, DecisionView
 from app.domain import Role
 
@@ -15,27 +20,39 @@ router = keyed_router(Role.IDP, prefix="/v1/callback", tags=["Verify"])
     "",
     operation_id="finishVerification",
     summary="Finish a verification with what the provider sent back",
-    responses=responses(
-        errors.SessionTokenInvalid,
-        errors.Unauthorized,
-        errors.VerificationNotFound,
-        errors.VerificationMismatch,
-        errors.VerificationAlreadyFinished,
-        errors.CallbackInProgress,
-        errors.StateInvalid,
-        errors.ResponseIssuerMismatch,
-        errors.PayloadTooLarge,
-        errors.RequestInvalid,
-        errors.InternalError,
-        errors.DatabaseUnavailable,
-    ),
+    responses={
+        200: answered("What to do next, also when the verification failed.", "finishVerification"),
+        **responses(
+            errors.SessionTokenInvalid,
+            errors.Unauthorized,
+            errors.VerificationNotFound,
+            errors.VerificationMismatch,
+            errors.VerificationAlreadyFinished,
+            errors.CallbackInProgress,
+            errors.StateInvalid,
+            errors.ResponseIssuerMismatch,
+            errors.PayloadTooLarge,
+            errors.RequestInvalid,
+            errors.InternalError,
+            errors.DatabaseUnavailable,
+            refused=("body.user_id", "Field required"),
+        ),
+    },
 )
-async def finish(body: CallbackBody, services: CurrentServices, caller: CurrentCaller, with_tokens: MaySeeTokens) -> DecisionView:
+async def finish(
+    body: Annotated[CallbackBody, Body(openapi_examples=examples.FINISH_REQUESTS)],
+    services: CurrentServices,
+    caller: CurrentCaller,
+    with_tokens: MaySeeTokens,
+) -> DecisionView:
     """Pass on every query parameter that arrived at your redirect URI, and whom your own session is about.
 
     A failed verification is an answer (200), not an HTTP error. The same callback may be repeated for 5 minutes and gets the
     same answer. A refused callback (4xx) has recorded nothing.
     """
-    decision = await services.verifications.finish(body.callback(), caller.name)
+    step = "confirmation" if body.session_token else "relay"
+    with counted_callback(services, step):
+        decision = await services.verifications.finish(body.callback(), caller.name)
+    services.metrics.callback(step, decision.reason)
     note_decision(services, decision)
     return DecisionView.of(decision, with_tokens=with_tokens)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,8 +17,8 @@ from app.api.cookies import BindingCookies
 from app.api_keys import ApiKey, holder_of
 from app.db import Database
 from app.domain import Caller, Decision, Role
-from app.errors import Forbidden, Unauthorized
-from app.hosted import HostedFlow
+from app.errors import Forbidden, Problem, Unauthorized
+from app.hosted import HostedFlow, PageNeeded
 from app.metrics import Metrics
 from app.oidc import strict_json
 from app.verification import Verifications
@@ -31,31 +32,44 @@ class Services:
     hosted: HostedFlow
     cookies: BindingCookies
     database: Database
-    newest_revision: str | None
     metrics: Metrics
     api_keys: Sequence[ApiKey]
     store_tokens: bool
 
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="An API key of the settings: `Authorization: Bearer …`")
+_SCHEMES = {
+    Role.IDP: HTTPBearer(
+        auto_error=False,
+        scheme_name="IdpKey",
+        description="A key of `API_KEYS`, for an identity provider's backend: verify, and ask for a user's status.",
+    ),
+    Role.ADMIN: HTTPBearer(
+        auto_error=False,
+        scheme_name="AdminKey",
+        description="A key of `ADMIN_API_KEYS`, for an administrator: what an identity provider may, and reset, erase, audit.",
+    ),
+}
 
 
-def _services(request: Request) -> Services:
+# Coroutines, though they wait for nothing: the framework would call a plain function in a thread.
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 
 
-def _may_see_tokens(request: Request) -> bool:
-    return _services(request).store_tokens and _caller(request).role is Role.ADMIN
-
-
 CurrentServices = Annotated[Services, Depends(_services)]
 CurrentCaller = Annotated[Caller, Depends(_caller)]
+
+
+async def _may_see_tokens(services: CurrentServices, caller: CurrentCaller) -> bool:
+    return services.store_tokens and caller.role is Role.ADMIN
+
+
 MaySeeTokens = Annotated[bool, Depends(_may_see_tokens)]
 
 
@@ -74,18 +88,19 @@ def keyed_router(role: Role, **options: Any) -> APIRouter:
             handle = super().get_route_handler()
 
             async def check_key_then_handle(request: Request) -> Response:
-                request.state.caller = _authenticated(request, role)
+                request.state.caller = _authenticated(request, await _services(request), role)
                 structlog.contextvars.bind_contextvars(caller=request.state.caller.name)
                 return await handle(_StrictRequest(request.scope, request.receive))
 
             return check_key_then_handle
 
-    return APIRouter(route_class=KeyedRoute, dependencies=[Depends(_bearer)], **options)
+    admitted = [Role.ADMIN] if role is Role.ADMIN else [Role.IDP, Role.ADMIN]
+    return APIRouter(route_class=KeyedRoute, dependencies=[Depends(_SCHEMES[each]) for each in admitted], **options)
 
 
-def _authenticated(request: Request, role: Role) -> Caller:
+def _authenticated(request: Request, services: Services, role: Role) -> Caller:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    caller = holder_of(key.strip(" "), _services(request).api_keys) if scheme.lower() == "bearer" else None
+    caller = holder_of(key.strip(" "), services.api_keys) if scheme.lower() == "bearer" else None
     if caller is None:
         raise Unauthorized
     if role is Role.ADMIN and caller.role is not Role.ADMIN:
@@ -98,3 +113,16 @@ def note_decision(services: Services, decision: Decision) -> None:
     services.metrics.decision(decision.action, decision.reason)
     verification = decision.verification.id if decision.verification else None
     structlog.contextvars.bind_contextvars(action=decision.action, reason=decision.reason, verification=verification)
+
+
+@contextmanager
+def counted_callback(services: Services, step: str) -> Iterator[None]:
+    """Count a callback that is refused, by the problem's code or the page's kind."""
+    try:
+        yield
+    except Problem as problem:
+        services.metrics.callback(step, problem.code)
+        raise
+    except PageNeeded as needed:
+        services.metrics.callback(step, needed.kind)
+        raise

@@ -49,7 +49,7 @@ PAGES = {
         "Please use the other browser",
         "This verification was begun in another browser or on another device, or your browser does not keep cookies.",
         "Continue in the browser where you began. If you did not begin it yourself, close this page: somebody may have sent you "
-        "a link to log in as somebody else.",
+        "a link that logs somebody else in.",
     ),
     PageKind.IN_PROGRESS: Page(
         "Still working",

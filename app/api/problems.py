@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -11,11 +11,12 @@ from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app import errors
+from app.api.examples import ANSWERS, REQUEST_ID
 from app.errors import Problem
 from app.logs import fault_location
 
@@ -26,7 +27,6 @@ _FRAMEWORK_PROBLEMS: dict[int, type[Problem]] = {
     413: errors.PayloadTooLarge,
 }
 
-_FRAMEWORK_ERROR = "HTTPValidationError"
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 _log = structlog.stdlib.get_logger("app.problems")
@@ -40,26 +40,11 @@ class FieldError(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """A refused request or a fault (RFC 9457)."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "urn:idv:problem:verification_not_found",
-                    "title": "Verification not found",
-                    "status": 404,
-                    "detail": "There is no such verification of this user.",
-                    "code": "verification_not_found",
-                    "request_id": "0f0c9f6c7d6c4f3c9d3d7f0f8d1f2a3b",
-                }
-            ]
-        }
-    )
+    """A refused request or a fault (RFC 9457). Cause and remedy of each `code`: `docs/troubleshooting.md` in the repository."""
 
     type: str = Field(description="A URN that names the kind of problem.")
-    title: str
-    status: int
+    title: str = Field(description="The kind of problem, for a person to read.")
+    status: int = Field(description="The answer's HTTP status.")
     detail: str = Field(description="What went wrong, for a person to read.")
     code: str = Field(description="The kind of problem, for a program to read. Stable.")
     request_id: str | None = Field(description="The request's id; the operator finds it in the log.")
@@ -68,30 +53,82 @@ class ProblemDetails(BaseModel):
 
 def problem_response(problem: Problem) -> JSONResponse:
     """The answer that tells of `problem`."""
-    content: dict[str, Any] = {
-        "type": f"urn:idv:problem:{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "code": problem.code,
-        "request_id": correlation_id.get(),
-    }
+    content = _details(problem, correlation_id.get())
     if isinstance(problem, errors.RequestInvalid):
         content["errors"] = problem.errors
     return JSONResponse(content, problem.status, dict(problem.headers), media_type=MEDIA_TYPE)
 
 
-def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI declaration of the problems that a route answers with."""
+def _details(problem: Problem | type[Problem], request_id: str | None) -> dict[str, Any]:
+    return {
+        "type": f"urn:idv:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": request_id,
+    }
+
+
+def answered(description: str, key: str, media_type: str = "application/json") -> dict[str, Any]:
+    """The OpenAPI declaration of a response and its examples, which are found in `ANSWERS` under the key."""
+    return {"description": description, "content": {media_type: {"examples": _references(key, ANSWERS[key])}}}
+
+
+def shown(description: str, *names: str) -> dict[str, Any]:
+    """The OpenAPI declaration of a response that is one of these pages of `ANSWERS`."""
+    content = {"schema": {"type": "string"}, "examples": _references("page", names)}
+    return {"description": description, "content": {"text/html": content}}
+
+
+def _references(key: str, names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/examples/{key}.{name}"} for name in names}
+
+
+def responses(*problems: type[Problem], refused: tuple[str, str] = ("", "")) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI declaration of the problems that a route answers with, each with an example.
+
+    `refused` is a field that the route may refuse, and why.
+    """
     declared: dict[int | str, dict[str, Any]] = {}
     for status in sorted({problem.status for problem in problems}):
         alike = [problem for problem in problems if problem.status == status]
         meanings = "\n".join(f"- `{problem.code}`: {problem.detail}" for problem in alike)
         declared[status] = {
             "description": meanings,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/ProblemDetails"},
+                    "examples": {problem.code: _example(problem, *refused) for problem in alike},
+                }
+            },
+            "headers": {
+                name: header(name, example, required=all(name in problem.headers for problem in alike))
+                for problem in alike
+                for name, example in problem.headers.items()
+            },
         }
     return declared
+
+
+def _example(problem: type[Problem], field: str, message: str) -> dict[str, Any]:
+    content = _details(problem, REQUEST_ID)
+    if problem is errors.RequestInvalid:
+        content["errors"] = [{"field": field, "message": message}]
+    return {"summary": problem.title, "value": content}
+
+
+_HEADERS = {
+    "Location": "Where the browser goes on to.",
+    "Retry-After": "After how many seconds to repeat the request.",
+    "WWW-Authenticate": "Which credentials are wanted (RFC 6750).",
+    "X-Request-ID": "The request's id, yours if you sent one: the operator finds it in the log.",
+}
+
+
+def header(name: str, example: str, *, required: bool = True) -> dict[str, Any]:
+    """The OpenAPI declaration of a response's header."""
+    return {"description": _HEADERS[name], "required": required, "schema": {"type": "string"}, "example": example}
 
 
 def handle_problems(app: FastAPI) -> None:
@@ -117,26 +154,6 @@ def handle_problems(app: FastAPI) -> None:
         if problem is errors.MethodNotAllowed:
             response.headers["Allow"] = ", ".join(_allowed_methods(request))
         return response
-
-
-def describe_problems(app: FastAPI) -> None:
-    """Put the schema that `responses` refers to into the OpenAPI document, in the place of the framework's own errors."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas = document["components"]["schemas"]
-        schemas.update(schema.pop("$defs"))
-        schemas["ProblemDetails"] = schema
-        for operation in (each for path in document["paths"].values() for each in path.values()):
-            if _FRAMEWORK_ERROR in str(operation["responses"].get("422")):
-                del operation["responses"]["422"]
-        for unused in (_FRAMEWORK_ERROR, "ValidationError"):
-            schemas.pop(unused, None)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
 def _allowed_methods(request: Request) -> list[str]:

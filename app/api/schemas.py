@@ -33,21 +33,39 @@ UserId = Annotated[
         examples=["auth0|66f1c0ffee"],
     ),
 ]
-VerificationId = Annotated[str, Field(max_length=64, pattern=_NO_CONTROLS, examples=["idv_6f1d2c3b4a5968778695a4b3c2d1e0f1"])]
+VerificationId = Annotated[
+    str,
+    Field(
+        max_length=64,
+        pattern=_NO_CONTROLS,
+        description="`verification.id` of the answer that started it.",
+        examples=["idv_6f1d2c3b4a5968778695a4b3c2d1e0f1"],
+    ),
+]
 # The bounds belong to the text, not to the union: an absent value has no length.
 Parameter = Annotated[Annotated[str, Field(max_length=8192, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
 HostedText = Annotated[Annotated[str, Field(max_length=2048, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
 Email = Annotated[Annotated[str, Field(max_length=320, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
 ForeignText = Annotated[str | None, BeforeValidator(_absent_when_empty)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-04-07T17:28:25.150Z"])]
+AttemptStatus = Annotated[
+    Status,
+    Field(
+        description="How far the attempt has come:\n\n"
+        "- `pending`: it was started, and the person has not come back yet.\n"
+        "- `exchanging`: a callback is under way; the provider is being asked.\n"
+        "- `returned`: hosted only. The person is back, and your `POST /v1/callback` is missing. It waits for 5 minutes.\n"
+        "- `completed`: the person was verified.\n"
+        "- `failed`: it ended without a verification; `error` says why.\n"
+        "- `expired`: it was not finished in time."
+    ),
+]
 
 
 class StartBody(BaseModel):
     """Whom to verify, and how."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"user_id": "auth0|66f1c0ffee", "email": "ana@example.com"}]}
-    )
+    model_config = ConfigDict(extra="forbid")
 
     user_id: UserId
     email: Email = Field(
@@ -78,31 +96,19 @@ class StartBody(BaseModel):
 class CallbackBody(BaseModel):
     """What arrived at the identity provider's continue URL, and whom its own session is about."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "user_id": "auth0|66f1c0ffee",
-                    "verification_id": "idv_6f1d2c3b4a5968778695a4b3c2d1e0f1",
-                    "code": "SplxlOBeZQQYbYS6WxSbIA",
-                    "iss": "https://auth.demo.incode.com",
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
     user_id: UserId
     verification_id: Annotated[VerificationId | None, BeforeValidator(_absent_when_empty)] = Field(
         None, description="From the caller's own session. Without it the user's newest pending relay login is meant."
     )
-    code: Parameter = None
+    code: Parameter = Field(None, description="The provider's code. It works once, for about 60 seconds.")
     state: Parameter = Field(
         None, description="The provider's echo of our `state`; left out where the caller's own took its place."
     )
-    iss: Parameter = None
+    iss: Parameter = Field(None, description="The provider's issuer, as it came (RFC 9207).")
     error: ForeignText = Field(None, description="The provider's error. It wins over a `code`, which is then not sent.")
-    error_description: ForeignText = None
+    error_description: ForeignText = Field(None, description="The provider's words about the error.")
     session_token: Parameter = Field(None, description="Hosted: the token that the browser brought, alone. It works once.")
 
     @model_validator(mode="after")
@@ -129,9 +135,13 @@ class ResetBody(BaseModel):
 class ErrorView(BaseModel):
     """What went wrong, and what to do about it."""
 
-    code: str = Field(examples=["access_denied"])
-    detail: str
-    hint: str
+    code: str = Field(
+        description="Stable, for a program to read. One of:\n\n"
+        + "\n".join(f"- `{code}`: {kind.detail}" for code, kind in failures.CATALOGUE.items()),
+        examples=["access_denied"],
+    )
+    detail: str = Field(description="What went wrong, for a person to read.")
+    hint: str = Field(description="What to do about it.")
 
     @classmethod
     def of(cls, failure: Failure | None) -> ErrorView | None:
@@ -144,21 +154,23 @@ class ErrorView(BaseModel):
 class VerificationView(BaseModel):
     """One attempt."""
 
-    id: str
-    user_id: str
-    status: Status
-    flow: Flow
-    purpose: Purpose
+    id: str = Field(description="The attempt's id. Keep it in the user's session for the callback.")
+    user_id: str = Field(description="Whom the attempt is about.")
+    status: AttemptStatus
+    flow: Flow = Field(description="Who takes the browser back from the provider: you (`relay`) or this service (`hosted`).")
+    purpose: Purpose = Field(description="`step_up` guards one action and never changes the user's record.")
     started_by: str = Field(description="The name of the API key that started it.")
-    finished_by: str | None = Field(description="The name of the API key that finished it.")
-    created_at: Timestamp
-    expires_at: Timestamp
-    finished_at: Timestamp | None
-    interview_id: str | None
-    identity_id: str | None
-    auth_overall_score: Any
-    auth_overall_status: str | None
-    error: ErrorView | None
+    finished_by: str | None = Field(description="The name of the API key that finished it; null until then.")
+    created_at: Timestamp = Field(description="When it was started.")
+    expires_at: Timestamp = Field(description="Until when the person can finish it.")
+    finished_at: Timestamp | None = Field(description="When it was finished; null until then.")
+    interview_id: str | None = Field(description="Incode's id of this one check of the person.")
+    identity_id: str | None = Field(description="Incode's id of the person, the same at each check.")
+    auth_overall_score: Any = Field(description="The score of the check, as Incode sent it; null where it sent none.")
+    auth_overall_status: str | None = Field(
+        description="The result of the check, such as `OK`. `ACCEPTED_STATUSES` says which results count."
+    )
+    error: ErrorView | None = Field(description="Why it failed; null where it did not.")
 
     @classmethod
     def of(cls, attempt: Attempt) -> VerificationView:
@@ -192,12 +204,14 @@ AppMetadata = Annotated[
 class DecisionView(BaseModel):
     """What the caller does next. Both starting and finishing answer with it."""
 
-    action: Action
+    action: Action = Field(
+        description="`continue`: go on with the login. `redirect`: send the browser to `redirect_url`. `deny`: refuse the login."
+    )
     reason: str = Field(description="Why; with an error, its code.", examples=["never_verified"])
     redirect_url: str | None = Field(description="Where to send the browser, with `redirect`.")
     claims: Claims
     app_metadata: AppMetadata
-    error: ErrorView | None
+    error: ErrorView | None = Field(description="What went wrong; null where nothing did.")
     verification: VerificationView | None = Field(description="The attempt; null when none was made.")
 
     @classmethod
@@ -217,10 +231,10 @@ class DecisionView(BaseModel):
 class UserStatusView(BaseModel):
     """Whether a user's verification stands at this moment."""
 
-    user_id: str
-    verified: bool
-    needs_verification: bool
-    reason: Reason
+    user_id: str = Field(description="Whom you asked about.")
+    verified: bool = Field(description="Whether a verification stands now.")
+    needs_verification: bool = Field(description="Whether the next login will be sent to the provider.")
+    reason: Reason = Field(description="Why: `recently_verified`, or why the next login will be sent to the provider.")
     reverify_at: Timestamp | None = Field(description="When a standing verification ends; null when it does not.")
     claims: Claims
     app_metadata: AppMetadata
@@ -245,10 +259,17 @@ class VerificationQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: UserId | None = None
-    status: Status | None = None
-    limit: Annotated[int, Field(ge=1, le=100)] = 50
-    cursor: Annotated[str | None, Field(max_length=200, description="`next_cursor` of the page before.")] = None
+    user_id: UserId | None = Field(None, description="Only this user's attempts.")
+    status: Status | None = Field(None, description="Only attempts with this status.", examples=["failed"])
+    limit: Annotated[int, Field(ge=1, le=100, description="How many on a page.", examples=[10])] = 50
+    cursor: Annotated[
+        str | None,
+        Field(
+            max_length=200,
+            description="`next_cursor` of the page before.",
+            examples=["MjAyNi0wNC0wN1QxNzoyODoyNS4xNTAwMDArMDA6MDAgaWR2XzZmMWQyYzNiNGE1OTY4Nzc4Njk1YTRiM2MyZDFlMGYx"],
+        ),
+    ] = None
 
     @field_validator("cursor")
     @classmethod
@@ -265,7 +286,7 @@ class VerificationQuery(BaseModel):
 class VerificationPage(BaseModel):
     """Attempts, newest first."""
 
-    items: list[VerificationView]
+    items: list[VerificationView] = Field(description="The attempts of this page.")
     next_cursor: str | None = Field(description="Where the next page begins; null on the last one.")
 
     @classmethod
@@ -297,11 +318,14 @@ def read_cursor(cursor: str) -> Position:
 class HealthView(BaseModel):
     """The process lives."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field("ok", description="Always `ok`: a process that does not live does not answer.")
 
 
 class ReadinessView(BaseModel):
     """Whether requests can be served, check by check."""
 
-    status: Literal["ready", "not_ready"]
-    checks: dict[str, str] = Field(examples=[{"database": "ok", "migrations": "ok"}])
+    status: Literal["ready", "not_ready"] = Field(description="`ready` where every check is `ok`.")
+    checks: dict[str, str] = Field(
+        description="Each check by its name: `ok`, or what is wrong and how to mend it.",
+        examples=[{"database": "ok", "migrations": "ok"}],
+    )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path
+from fastapi import Body, Path
 
 from app import errors
+from app.api import examples
 from app.api.deps import CurrentServices, MaySeeTokens, keyed_router
-from app.api.problems import responses
+from app.api.problems import answered, responses
 from app.api.schemas import ResetBody, UserId, UserStatusView
 from app.domain import Role
 
 _COMMON = (errors.Unauthorized, errors.RequestInvalid, errors.InternalError, errors.DatabaseUnavailable)
-UserIdInPath = Annotated[UserId, Path()]
+_LONG_ID = ("path.user_id", "String should have at most 255 characters")
+UserIdInPath = Annotated[UserId, Path(openapi_examples=examples.USER_IDS)]
 
 router = keyed_router(Role.IDP, prefix="/v1/users", tags=["Users"])
 admin_router = keyed_router(Role.ADMIN, prefix="/v1/users", tags=["Users"])
@@ -23,7 +25,7 @@ admin_router = keyed_router(Role.ADMIN, prefix="/v1/users", tags=["Users"])
     "/{user_id:path}",
     operation_id="getUserStatus",
     summary="Tell whether a user's verification stands now",
-    responses=responses(*_COMMON),
+    responses={200: answered("The user's status.", "getUserStatus"), **responses(*_COMMON, refused=_LONG_ID)},
 )
 async def status(user_id: UserIdInPath, services: CurrentServices, with_tokens: MaySeeTokens) -> UserStatusView:
     """Answered from the record, without asking the provider: fit for a hook that runs while a token is minted.
@@ -37,10 +39,18 @@ async def status(user_id: UserIdInPath, services: CurrentServices, with_tokens: 
     "/{user_id:path}/reset",
     operation_id="resetUser",
     summary="Make the user's next login verify again",
-    responses=responses(*_COMMON, errors.Forbidden, errors.PayloadTooLarge),
+    responses={
+        200: answered("The user's status after the reset.", "resetUser"),
+        **responses(
+            *_COMMON, errors.Forbidden, errors.PayloadTooLarge, refused=("body.identity", "Input should be a valid boolean")
+        ),
+    },
 )
 async def reset(
-    user_id: UserIdInPath, services: CurrentServices, with_tokens: MaySeeTokens, body: ResetBody | None = None
+    user_id: UserIdInPath,
+    services: CurrentServices,
+    with_tokens: MaySeeTokens,
+    body: Annotated[ResetBody | None, Body(openapi_examples=examples.RESET_REQUESTS)] = None,
 ) -> UserStatusView:
     """Clears `incode_idv_completed` and `incode_idv_completed_at`; what was begun before no longer counts.
 
@@ -56,7 +66,8 @@ async def reset(
     status_code=204,
     operation_id="eraseUser",
     summary="Erase a user's record and every attempt",
-    responses=responses(*_COMMON, errors.Forbidden),
+    response_description="Nothing is on file about this user any more.",
+    responses=responses(*_COMMON, errors.Forbidden, refused=_LONG_ID),
 )
 async def erase(user_id: UserIdInPath, services: CurrentServices) -> None:
     """An attempt that is under way cannot bring the user back. Erasing a user whom the service has never met is no error."""

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Body, Path, Query
 
 from app import errors
+from app.api import examples
 from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router, note_decision
-from app.api.problems import responses
+from app.api.problems import answered, responses
 from app.api.schemas import DecisionView, StartBody, VerificationId, VerificationPage, VerificationQuery, VerificationView
 from app.domain import Role
+
+
+class AttemptNotFound(errors.VerificationNotFound):
+    """No attempt has the id that was asked for, whoever it may be about."""
+
+    detail = "There is no verification with this id. It may have been erased, or purged after RETENTION_DAYS."
+
 
 _AUDIT = (
     errors.Unauthorized,
@@ -28,15 +36,24 @@ admin_router = keyed_router(Role.ADMIN, prefix="/v1/verifications", tags=["Audit
     "",
     operation_id="startVerification",
     summary="Start a verification, or learn that none is needed",
-    responses=responses(
-        errors.Unauthorized,
-        errors.PayloadTooLarge,
-        errors.RequestInvalid,
-        errors.InternalError,
-        errors.DatabaseUnavailable,
-    ),
+    responses={
+        200: answered("What to do next.", "startVerification"),
+        **responses(
+            errors.Unauthorized,
+            errors.PayloadTooLarge,
+            errors.RequestInvalid,
+            errors.InternalError,
+            errors.DatabaseUnavailable,
+            refused=("body.user_id", "Field required"),
+        ),
+    },
 )
-async def start(body: StartBody, services: CurrentServices, caller: CurrentCaller, with_tokens: MaySeeTokens) -> DecisionView:
+async def start(
+    body: Annotated[StartBody, Body(openapi_examples=examples.START_REQUESTS)],
+    services: CurrentServices,
+    caller: CurrentCaller,
+    with_tokens: MaySeeTokens,
+) -> DecisionView:
     """Call this when a user logs in, and do what `action` says.
 
     - `continue`: go on, and put every entry of `claims` on the tokens.
@@ -52,7 +69,10 @@ async def start(body: StartBody, services: CurrentServices, caller: CurrentCalle
     "",
     operation_id="listVerifications",
     summary="List attempts, newest first",
-    responses=responses(*_AUDIT),
+    responses={
+        200: answered("A page of attempts.", "listVerifications"),
+        **responses(*_AUDIT, refused=("query.limit", "Input should be less than or equal to 100")),
+    },
 )
 async def browse(query: Annotated[VerificationQuery, Query()], services: CurrentServices) -> VerificationPage:
     """Each attempt tells which key started and finished it, when, and how it ended. Rows added meanwhile move no page."""
@@ -63,8 +83,17 @@ async def browse(query: Annotated[VerificationQuery, Query()], services: Current
     "/{verification_id}",
     operation_id="getVerification",
     summary="Tell all about one attempt",
-    responses=responses(*_AUDIT, errors.VerificationNotFound),
+    responses={
+        200: answered("The attempt.", "getVerification"),
+        **responses(*_AUDIT, AttemptNotFound, refused=("path.verification_id", "String should have at most 64 characters")),
+    },
 )
-async def look(verification_id: Annotated[VerificationId, Path()], services: CurrentServices) -> VerificationView:
+async def look(
+    verification_id: Annotated[VerificationId, Path(openapi_examples=examples.VERIFICATION_IDS)], services: CurrentServices
+) -> VerificationView:
     """Answers why somebody was refused: who started and finished the attempt, when, and with which error."""
-    return VerificationView.of(await services.verifications.attempt(verification_id))
+    try:
+        attempt = await services.verifications.attempt(verification_id)
+    except errors.VerificationNotFound:
+        raise AttemptNotFound from None
+    return VerificationView.of(attempt)

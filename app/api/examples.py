@@ -1,0 +1,318 @@
+"""The examples of the API's description: one person's story, request by request.
+
+A test plays it against the running service. What an earlier answer gives (`VERIFICATION_ID`, what the provider sends back,
+`SESSION_TOKEN`) stands here as a fixed value, and is what that answer gave when the story is played.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from app.api import pages
+from app.api.schemas import ErrorView
+from app.domain import Action, Failure, Flow, Purpose, Reason, Status
+from app.failures import stored_text
+from app.hosted import PageKind
+
+Example = dict[str, Any]
+Examples = dict[str, Example]
+
+USER_ID: Final = "auth0|66f1c0ffee"
+OTHER_USER_ID: Final = "samlp|acme|noor@corp.example"
+EMAIL: Final = "mei@example.com"
+VERIFICATION_ID: Final = "idv_6f1d2c3b4a5968778695a4b3c2d1e0f1"
+CODE: Final = "SplxlOBeZQQYbYS6WxSbIA"
+STATE: Final = "eyJhbGciOiJIUzI1NiJ9.eyJ2ZXJpZmljYXRpb25faWQiOiJpZHZfNmYxZCJ9.8yUQ0fSHm1E"
+ISSUER: Final = "https://auth.demo.incode.com"
+SESSION_TOKEN: Final = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhdXRoMHw2NmYxYzBmZmVlIn0.Qf1mZ5n0c2k"  # noqa: S105  it signs nothing
+INTERVIEW_ID: Final = "1d930fd42e7c5ad1866d837b"
+IDENTITY_ID: Final = "2312120ecbbd3d7b78f3fdec"
+CALLER: Final = "acme"
+RETURN_TO: Final = "https://tenant.us.auth0.com/continue"
+CALLER_STATE: Final = "my-own-state"
+RETURNED_TO: Final = f"{RETURN_TO}?state={CALLER_STATE}&session_token={SESSION_TOKEN}"
+LAUNCH_URL: Final = f"https://idv.example.com/v1/verifications/{VERIFICATION_ID}/launch"
+CURSOR: Final = "MjAyNi0wNC0wN1QxNzoyODoyNS4xNTAwMDArMDA6MDAgaWR2XzZmMWQyYzNiNGE1OTY4Nzc4Njk1YTRiM2MyZDFlMGYx"
+REQUEST_ID: Final = "0f0c9f6c7d6c4f3c9d3d7f0f8d1f2a3b"
+
+_NOW: Final = "2026-04-07T17:28:25.150Z"
+_AN_HOUR_LATER: Final = "2026-04-07T18:28:25.150Z"
+_A_MONTH_LATER: Final = "2026-05-07T17:28:25.150Z"
+_PII: Final = {
+    "name": "Mei Tanaka",
+    "given_name": "Mei",
+    "family_name": "Tanaka",
+    "birthdate": "1995-07-21",
+    "email": EMAIL,
+}
+_IDS: Final = {"interview_id": INTERVIEW_ID, "identity_id": IDENTITY_ID}
+_RESULT: Final = {**_IDS, "auth_overall_score": "100.0", "auth_overall_status": "OK"}
+_CLAIMS: Final = {"https://incode.com/idv": {"completed": True, "completed_at": _NOW, **_RESULT, "pii": _PII}}
+REFUSED: Final = Failure("access_denied", "The verification was refused")
+
+
+def _authorization_url(
+    login_hint: str, state: str = f"&state={STATE}", redirect_uri: str = "https%3A%2F%2Ftenant.us.auth0.com%2Fcontinue"
+) -> str:
+    return (
+        f"{ISSUER}/oauth2/authorize?response_type=code&client_id=4cacb025&redirect_uri={redirect_uri}"
+        f"&scope=openid%20profile%20email{state}&nonce=oK8a1Y_6LE-2KP8KolIb3ZZEWvnThHH9-zolt99W45I"
+        "&code_challenge=NJdqdR-1Ecnpk2CBcnmLsLQUx4DcP75lWiOp67Z_5Bw&code_challenge_method=S256"
+        f"&login_hint={login_hint}"
+    )
+
+
+_TO_IDENTIFY: Final = _authorization_url("mei%40example.com")
+_TO_SHOW_THE_FACE: Final = _authorization_url(IDENTITY_ID)
+LAUNCHED_TO: Final = _authorization_url("mei%40example.com", redirect_uri="https%3A%2F%2Fidv.example.com%2Fv1%2Fcallback")
+_WITHOUT_STATE: Final = _authorization_url("mei%40example.com", state="")
+
+
+def _example(summary: str, value: Any, description: str | None = None) -> Example:
+    return {"summary": summary, "value": value} | ({"description": description} if description else {})
+
+
+def _error(failure: Failure | None) -> dict[str, str] | None:
+    view = ErrorView.of(failure)
+    return view.model_dump() if view else None
+
+
+def _page(words: pages.Page, reference: str) -> Example:
+    return _example(words.title, bytes(pages.page(words, reference).body).decode())
+
+
+def _record(*, completed: bool | None, result: dict[str, Any] | None = None, failure: Failure | None = None) -> dict[str, Any]:
+    """The record under the Action's names. `completed` is None after a reset."""
+    found = result or {}
+    return {
+        "incode_idv_completed": completed,
+        "incode_idv_completed_at": _NOW if completed else None,
+        "incode_interview_id": found.get("interview_id"),
+        "incode_identity_id": found.get("identity_id"),
+        "incode_idv_error": stored_text(failure) if failure else None,
+        "incode_idv": {**found, "pii": _PII, "userinfo": {"sub": INTERVIEW_ID, **_IDS, **_PII}} if found else None,
+    }
+
+
+_VERIFIED_RECORD: Final = _record(completed=True, result=_RESULT)
+
+
+def _attempt(
+    status: Status = Status.PENDING,
+    *,
+    flow: Flow = Flow.RELAY,
+    purpose: Purpose = Purpose.LOGIN,
+    result: dict[str, Any] | None = None,
+    failure: Failure | None = None,
+) -> dict[str, Any]:
+    finished = status is not Status.PENDING
+    return {
+        "id": VERIFICATION_ID,
+        "user_id": USER_ID,
+        "status": status,
+        "flow": flow,
+        "purpose": purpose,
+        "started_by": CALLER,
+        "finished_by": CALLER if finished else None,
+        "created_at": _NOW,
+        "expires_at": _AN_HOUR_LATER,
+        "finished_at": _NOW if finished else None,
+        **(result or dict.fromkeys(_RESULT)),
+        "error": _error(failure),
+    }
+
+
+def _redirect(reason: Reason, url: str, attempt: dict[str, Any], app_metadata: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "action": Action.REDIRECT,
+        "reason": reason,
+        "redirect_url": url,
+        "claims": {},
+        "app_metadata": app_metadata or {},
+        "error": None,
+        "verification": attempt,
+    }
+
+
+def _go_on(reason: Reason, attempt: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "action": Action.CONTINUE,
+        "reason": reason,
+        "redirect_url": None,
+        "claims": _CLAIMS,
+        "app_metadata": _VERIFIED_RECORD,
+        "error": None,
+        "verification": attempt,
+    }
+
+
+def _failed(action: Action, failure: Failure, **rest: Any) -> dict[str, Any]:
+    return {
+        "action": action,
+        "reason": failure.code,
+        "redirect_url": None,
+        "claims": {},
+        "app_metadata": {},
+        "error": _error(failure),
+        "verification": None,
+        **rest,
+    }
+
+
+def _relay_failed(failure: Failure) -> dict[str, Any]:
+    return _failed(
+        Action.CONTINUE,
+        failure,
+        app_metadata=_record(completed=False, failure=failure),
+        verification=_attempt(Status.FAILED, failure=failure),
+    )
+
+
+def _status(reason: Reason, app_metadata: dict[str, Any], *, verified: bool = False) -> dict[str, Any]:
+    return {
+        "user_id": USER_ID,
+        "verified": verified,
+        "needs_verification": not verified,
+        "reason": reason,
+        "reverify_at": _A_MONTH_LATER if verified else None,
+        "claims": _CLAIMS if verified else {},
+        "app_metadata": app_metadata,
+    }
+
+
+START_REQUESTS: Final[Examples] = {
+    "first_login": _example("A login", {"user_id": USER_ID, "email": EMAIL}),
+    "returning_user": _example(
+        "The next login", {"user_id": USER_ID, "email": EMAIL}, "The request is the same each time: the service remembers."
+    ),
+    "auth0": _example(
+        "A login in an Auth0 Action",
+        {"user_id": USER_ID, "email": EMAIL, "omit_state": True},
+        "Auth0 adds a `state` of its own to the redirect, so ours is left out.",
+    ),
+    "step_up": _example("Before a payment or a password reset", {"user_id": USER_ID, "purpose": "step_up"}),
+    "step_up_refused": _example("A step-up of somebody who never verified", {"user_id": OTHER_USER_ID, "purpose": "step_up"}),
+    "hosted": _example(
+        "A login in the hosted flow",
+        {"user_id": USER_ID, "email": EMAIL, "flow": "hosted", "return_to": RETURN_TO, "state": CALLER_STATE},
+    ),
+}
+_STARTED: Final[Examples] = {
+    "first_login": _example("Never verified: redirect", _redirect(Reason.NEVER_VERIFIED, _TO_IDENTIFY, _attempt())),
+    "returning_user": _example("Verified, and the window is open: continue", _go_on(Reason.RECENTLY_VERIFIED)),
+    "auth0": _example("For an Auth0 Action: no state of ours", _redirect(Reason.NEVER_VERIFIED, _WITHOUT_STATE, _attempt())),
+    "step_up": _example(
+        "Step-up: redirect, and show the enrolled face",
+        _redirect(Reason.STEP_UP, _TO_SHOW_THE_FACE, _attempt(purpose=Purpose.STEP_UP), _VERIFIED_RECORD),
+    ),
+    "step_up_refused": _example(
+        "Step-up without an enrolled identity: deny", _failed(Action.DENY, Failure("identity_not_established"))
+    ),
+    "hosted": _example(
+        "Hosted: redirect to our own launch address",
+        _redirect(Reason.NEVER_VERIFIED, LAUNCH_URL, _attempt(flow=Flow.HOSTED)),
+    ),
+}
+FINISH_REQUESTS: Final[Examples] = {
+    "relay": _example(
+        "Relay: what arrived at your redirect URI",
+        {"user_id": USER_ID, "verification_id": VERIFICATION_ID, "code": CODE, "state": STATE, "iss": ISSUER},
+        "`verification_id` is `verification.id` of the start; the rest came with the browser.",
+    ),
+    "provider_error": _example(
+        "Relay: the provider returned an error",
+        {
+            "user_id": USER_ID,
+            "verification_id": VERIFICATION_ID,
+            "error": REFUSED.code,
+            "error_description": REFUSED.description,
+            "state": STATE,
+            "iss": ISSUER,
+        },
+    ),
+    "no_parameters": _example(
+        "Relay: the browser came back with nothing", {"user_id": USER_ID, "verification_id": VERIFICATION_ID}
+    ),
+    "hosted": _example(
+        "Hosted: the token that the browser brought",
+        {"user_id": USER_ID, "session_token": SESSION_TOKEN},
+        "`session_token` came to `return_to`; `user_id` comes from your own session.",
+    ),
+}
+_FINISHED: Final[Examples] = {
+    "relay": _example("Verified: continue, with the claim", _go_on(Reason.VERIFIED, _attempt(Status.COMPLETED, result=_RESULT))),
+    "provider_error": _example("Refused: continue without the claim, or deny", _relay_failed(REFUSED)),
+    "no_parameters": _example(
+        "Nothing came back: continue without the claim, or deny", _relay_failed(Failure("no_code_returned"))
+    ),
+    "hosted": _example(
+        "Verified in the hosted flow",
+        _go_on(Reason.VERIFIED, _attempt(Status.COMPLETED, flow=Flow.HOSTED, result=_RESULT)),
+    ),
+}
+_USER_STATUS: Final[Examples] = {
+    "verified": _example("The verification stands", _status(Reason.RECENTLY_VERIFIED, _VERIFIED_RECORD, verified=True)),
+    "never_verified": _example("A user without a record", _status(Reason.NEVER_VERIFIED, {})),
+}
+RESET_REQUESTS: Final[Examples] = {
+    "verification": _example("Verify again, as the same person", {"identity": False}),
+    "identity": _example("Forget who was enrolled", {"identity": True}),
+}
+_RESET: Final[Examples] = {
+    "verification": _example(
+        "The identity stays enrolled", _status(Reason.NOT_VERIFIED, _record(completed=None, result=_RESULT))
+    ),
+    "identity": _example("Nobody is enrolled any more", _status(Reason.NOT_VERIFIED, _record(completed=None))),
+}
+_ATTEMPT: Final[Examples] = {
+    "completed": _example("Verified", _attempt(Status.COMPLETED, result=_RESULT)),
+    "failed": _example("Refused", _attempt(Status.FAILED, failure=REFUSED)),
+}
+_ATTEMPTS: Final[Examples] = {
+    "page": _example("A page, and there is more", {"items": [_attempt(Status.FAILED, failure=REFUSED)], "next_cursor": CURSOR}),
+    "last_page": _example("The last page", {"items": [_attempt()], "next_cursor": None}),
+}
+_HEALTH: Final[Examples] = {"ok": _example("It lives", {"status": "ok"})}
+_READY: Final[Examples] = {"ready": _example("Ready", {"status": "ready", "checks": {"database": "ok", "migrations": "ok"}})}
+_NOT_READY: Final[Examples] = {
+    "unreachable": _example(
+        "The database is away",
+        {
+            "status": "not_ready",
+            "checks": {"database": "cannot be reached or written; look at DATABASE_URL", "migrations": "unknown"},
+        },
+    )
+}
+_METRICS: Final[Examples] = {
+    "metrics": _example(
+        "Some of the lines",
+        "# HELP idv_decisions_total Decisions by action and reason.\n"
+        "# TYPE idv_decisions_total counter\n"
+        'idv_decisions_total{action="redirect",reason="never_verified"} 1.0\n',
+    )
+}
+# These know of no attempt: what a person can tell is the request's id.
+_WITHOUT_ATTEMPT: Final = {PageKind.BAD_LINK, PageKind.UNAVAILABLE}
+_PAGES: Final[Examples] = {
+    **{kind: _page(words, REQUEST_ID if kind in _WITHOUT_ATTEMPT else VERIFICATION_ID) for kind, words in pages.PAGES.items()},
+    "preview": _page(pages.PREVIEW, REQUEST_ID),
+}
+USER_IDS: Final[Examples] = {
+    "auth0": _example("Of Auth0", USER_ID),
+    "saml": _example("With characters that a path does not take as they are", OTHER_USER_ID),
+}
+VERIFICATION_IDS: Final[Examples] = {"verification": _example("Of the answer that started it", VERIFICATION_ID)}
+ANSWERS: Final[dict[str, Examples]] = {
+    "startVerification": _STARTED,
+    "finishVerification": _FINISHED,
+    "getUserStatus": _USER_STATUS,
+    "resetUser": _RESET,
+    "getVerification": _ATTEMPT,
+    "listVerifications": _ATTEMPTS,
+    "getHealth": _HEALTH,
+    "getReadiness": _READY,
+    "getReadiness.503": _NOT_READY,
+    "getMetrics": _METRICS,
+    "page": _PAGES,
+}
+"""The answers that are no problems, by the operation's id and their names, and the pages of a browser."""
