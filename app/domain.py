@@ -19,6 +19,8 @@ ATTEMPT_ID = re.compile(r"idv_[0-9a-f]{32}")
 INTERRUPTED_AFTER = timedelta(seconds=20)
 REPEATABLE_FOR = timedelta(minutes=5)
 CONFIRMABLE_FOR = timedelta(minutes=5)
+# What began further ahead than this was begun by a clock that has been set back since: it must not last until then.
+AHEAD_AT_MOST = timedelta(seconds=60)
 
 
 def utc_now() -> datetime:

@@ -32,7 +32,7 @@ class Unauthorized(Problem):
     """No API key, or an unknown one (RFC 6750 section 3)."""
 
     status, code, title = 401, "unauthorized", "Unauthorized"
-    detail = "Send a known API key in the header «Authorization: Bearer …»."
+    detail = "The API key is missing or unknown. Send it in the header «Authorization: Bearer …»."
     headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="idv"'}
 
 
@@ -90,7 +90,7 @@ class StateInvalid(Problem):
     """The state is not the one that was made for this attempt (RFC 6749 section 10.12)."""
 
     status, code, title = 409, "state_invalid", "State invalid"
-    detail = "The state was not made for this verification. A caller whose own state took its place leaves it out."
+    detail = "The state was not made for this verification. Where your own redirect replaces our state, do not send one."
 
 
 class ResponseIssuerMismatch(Problem):
@@ -131,3 +131,9 @@ class DatabaseUnavailable(Problem):
     status, code, title = 503, "database_unavailable", "Database unavailable"
     detail = "The database cannot be used at the moment. Nothing was recorded; repeat the request."
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class TracesRemain(DatabaseUnavailable):
+    """The rows are deleted, but SQLite's file still holds traces of them: it could not be written anew."""
+
+    detail = "The rows are deleted, but another process uses the database, whose file keeps traces of them. Repeat the request."

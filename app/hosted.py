@@ -82,7 +82,7 @@ class HostedFlow:
             raise PageNeeded(PageKind.FOREIGN_BROWSER, attempt.id)
         attempt = policy.at(attempt, self._clock())
         if attempt.status is not Status.PENDING:
-            return Launch(await self._return_location(attempt, bound=bound))
+            return Launch(await self._return_location(attempt))
         return await self._to_provider(attempt, caller_state, bound=bound)
 
     async def _to_provider(self, attempt: Attempt, caller_state: str | None, *, bound: bool) -> Launch:
@@ -146,7 +146,7 @@ class HostedFlow:
         current: Attempt | None = attempt
         while current := await self._store.attempt(attempt.id):
             if current.status is not Status.EXCHANGING:
-                return await self._return_location(current, bound=True)
+                return await self._return_location(current)
             if policy.is_interrupted(current, self._clock()):
                 return await self._give_up(current)
             if asyncio.get_running_loop().time() >= deadline:
@@ -161,9 +161,9 @@ class HostedFlow:
             raise PageNeeded(PageKind.FINISHED, attempt.id)
         return await self._keep(attempt, Failure("callback_interrupted"), kept.return_to, kept.caller_state)
 
-    async def _return_location(self, attempt: Attempt, *, bound: bool) -> str:
-        """Where the browser was sent back to: the same again for one that reloads."""
-        location = await self._store.return_location(attempt) if bound else None
+    async def _return_location(self, attempt: Attempt) -> str:
+        """Where the browser that the attempt is bound to was sent back to: the same again for one that reloads."""
+        location = await self._store.return_location(attempt)
         if location is None:
             kind = PageKind.EXPIRED if attempt.status is Status.EXPIRED else PageKind.FINISHED
             raise PageNeeded(kind, attempt.id)

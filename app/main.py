@@ -2,78 +2,95 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-import httpx
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 
-from app.api import browser, callback, ops, users, verifications
+from app.api import browser, callback, description, docs, ops, users, verifications
 from app.api.cookies import BindingCookies
 from app.api.deps import Services
-from app.api.problems import describe_problems, handle_problems
+from app.api.document import complete_document
+from app.api.problems import handle_problems
 from app.db import Database
 from app.domain import Clock, utc_now
 from app.encryption import Cipher
 from app.exchange import Exchange
 from app.hosted import HostedFlow
 from app.logs import configure_logging
-from app.metrics import Metrics
-from app.middleware import RequestBounds, RequestLog, SecurityHeaders
-from app.migrate import newest_revision
+from app.metrics import FOLDER, Metrics
+from app.middleware import RequestBounds, RequestRecord, SecurityHeaders
+from app.oidc import http
 from app.oidc.client import RelyingParty
 from app.session_token import SessionTokens
 from app.settings import Settings, load_settings
 from app.state import StateSigner
 from app.store import Store
+from app.tracing import Tracing
 from app.verification import Verifications
 
 MAX_BODY_BYTES = 64 * 1024
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
-_DESCRIPTION = """Have a person's identity verified at login, and get the claim for the tokens that you mint."""
+# Without «@»: what a caller sends is logged, and an e-mail address must not be.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 
 
-def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic) -> FastAPI:
-    """The service for these settings. `clock` gives the time in UTC, `monotonic` seconds for the ages of caches."""
-    metrics = Metrics()
+def create_app(
+    settings: Settings,
+    *,
+    clock: Clock = utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
+    environment: Mapping[str, str] | None = None,
+) -> FastAPI:
+    """The service for these settings. `clock` gives the time in UTC, `monotonic` seconds for the ages of caches.
+
+    `environment` may name a folder for the metrics of many processes, and where traces go.
+    """
+    given = environment or {}
+    metrics, tracing = Metrics(given.get(FOLDER)), Tracing.of(given)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, metrics, clock=clock, monotonic=monotonic) as services:
+        async with open_services(settings, metrics, tracing, clock=clock, monotonic=monotonic) as services:
             app.state.services = services
             yield
+        await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="IDV Gateway",
         version=version("idv-gateway"),
-        description=_DESCRIPTION,
-        openapi_tags=[{"name": name} for name in ("Verify", "Hosted flow", "Users", "Audit", "Operations")],
+        summary="Identity verification at login, for any identity provider",
+        description=description.TEXT,
+        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/", "description": "The service that this page comes from"}],
+        openapi_tags=description.TAGS,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     handle_problems(app)
-    describe_problems(app)
+    complete_document(app)
     for router in (
         verifications.router,
         browser.router,
         verifications.admin_router,
         callback.router,
-        users.admin_router,
         users.router,
+        users.admin_router,
         ops.router,
         ops.metrics_router,
-        ops.docs_router,
+        docs.router,
     ):
         app.include_router(router)
     # The last one added is the outermost.
     app.add_middleware(RequestBounds, max_bytes=MAX_BODY_BYTES)
-    app.add_middleware(RequestLog, metrics=metrics)
+    app.add_middleware(RequestRecord, metrics=metrics, tracing=tracing)
     app.add_middleware(SecurityHeaders, strict_transport=settings.public_url.startswith("https:"))
     app.add_middleware(CorrelationIdMiddleware, validator=lambda value: bool(_REQUEST_ID.fullmatch(value)))
     return app
@@ -83,19 +100,26 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, monotonic: Callabl
 async def open_services(
     settings: Settings,
     metrics: Metrics,
+    tracing: Tracing,
     *,
     clock: Clock = utc_now,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Services]:
     """The use-cases, ready to be called, while the block runs. Nothing is asked of the database or the provider before."""
-    database = Database(settings.database_url.get_secret_value())
-    async with httpx.AsyncClient(follow_redirects=False, timeout=settings.http_timeout_seconds) as client:
+
+    def observe(endpoint: str, status: int | None, seconds: float) -> None:
+        metrics.provider_call(endpoint, status, seconds)
+        tracing.provider_call(endpoint, status, seconds)
+
+    database = Database(settings.database_url.get_secret_value(), on_connection=metrics.connection)
+    async with http.new_client(request_seconds=settings.http_timeout_seconds) as client:
         provider = RelyingParty(
             settings.provider,
             client,
             now=lambda: clock().timestamp(),
             monotonic=monotonic,
-            observe=metrics.provider_call,
+            observe=observe,
+            on_key_refetch=metrics.key_refetch,
         )
         try:
             yield _services(settings, database, provider, metrics, clock)
@@ -107,7 +131,7 @@ def from_environment() -> FastAPI:
     """The service for the environment's settings: what each uvicorn worker calls. Raises SettingsInvalid."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    return create_app(settings)
+    return create_app(settings, environment=os.environ)
 
 
 def _services(settings: Settings, database: Database, provider: RelyingParty, metrics: Metrics, clock: Clock) -> Services:
@@ -138,7 +162,6 @@ def _services(settings: Settings, database: Database, provider: RelyingParty, me
         cookies=BindingCookies(settings.public_url, settings.lifetime),
         database=database,
         metrics=metrics,
-        newest_revision=newest_revision(),
         api_keys=settings.keys,
         store_tokens=settings.store_tokens,
     )

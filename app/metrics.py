@@ -1,45 +1,120 @@
-"""Prometheus metrics, each declared once. No label ever holds anything of a person."""
+"""Prometheus metrics, each declared once. No label ever holds anything of a person.
+
+Many processes write to files in the folder that `PROMETHEUS_MULTIPROC_DIR` names, and each of them answers for all.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+# A series for the birth of each series tells nobody anything, and costs as much as the others.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """The metrics of one process."""
+    """The metrics of one process, or of all that share the `folder` which `PROMETHEUS_MULTIPROC_DIR` names."""
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+    def __init__(self, folder: str | None = None) -> None:
+        self._folder = folder
+        self._registry = registry = CollectorRegistry()
         self._requests = Histogram(
             "idv_http_request_seconds",
             "Requests by method, route template and status, with their duration in seconds.",
             ["method", "route", "status"],
-            registry=self._registry,
+            registry=registry,
         )
-        self._decisions = Counter(
-            "idv_decisions", "Decisions by action and reason.", ["action", "reason"], registry=self._registry
+        self._in_flight = Gauge(
+            "idv_http_requests_in_flight", "Requests that are being answered.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._decisions = Counter("idv_decisions", "Decisions by action and reason.", ["action", "reason"], registry=registry)
+        self._callbacks = Counter(
+            "idv_callbacks",
+            "Callbacks by step (relay, return, confirmation) and outcome: a reason, a problem's code or a page's kind.",
+            ["step", "outcome"],
+            registry=registry,
         )
         self._provider_calls = Histogram(
             "idv_provider_call_seconds",
             "Calls to the provider by endpoint and HTTP status («failed» without one), with their duration in seconds.",
             ["endpoint", "status"],
-            registry=self._registry,
+            registry=registry,
+        )
+        self._key_refetches = Counter(
+            "idv_key_refetches", "Fetches of the provider's keys because of an ID token that none fitted.", registry=registry
+        )
+        self._connections = Gauge(
+            "idv_database_connections_in_use",
+            "Connections of the database pool that are in use.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
 
-    def request(self, method: str, route: str | None, status: int, seconds: float) -> None:
+    def in_flight(self) -> AbstractContextManager[None]:
+        """Count a request while it is being answered."""
+        return self._in_flight.track_inprogress()
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
-        self._requests.labels(method, route or "unknown", status).observe(seconds)
+        self._requests.labels(method, route, status).observe(seconds)
 
     def decision(self, action: str, reason: str) -> None:
         """Count a decision."""
         self._decisions.labels(action, reason).inc()
 
+    def callback(self, step: str, outcome: str) -> None:
+        """Count a callback that was answered."""
+        self._callbacks.labels(step, outcome).inc()
+
     def provider_call(self, endpoint: str, status: int | None, seconds: float) -> None:
         """Count a call to the provider; `status` is None where no answer came."""
         self._provider_calls.labels(endpoint, status or "failed").observe(seconds)
 
+    def key_refetch(self) -> None:
+        """Count a fetch of the keys that an ID token brought about."""
+        self._key_refetches.inc()
+
+    def connection(self, change: int) -> None:
+        """Count a connection that was taken out of the pool (1) or put back (-1)."""
+        self._connections.inc(change)
+
     def render(self) -> bytes:
         """All metrics in Prometheus's text format."""
-        return generate_latest(self._registry)
+        if self._folder is None:
+            return generate_latest(self._registry)
+        _forget_gauges_of_the_dead(Path(self._folder))
+        everybodys = CollectorRegistry()
+        MultiProcessCollector(everybodys, path=self._folder)  # type: ignore[no-untyped-call]
+        return generate_latest(everybodys)
+
+
+def _forget_gauges_of_the_dead(folder: Path) -> None:
+    """What a process that was killed had in hand is in nobody's hands any more."""
+    for file in folder.glob("gauge_live*_*.db"):
+        if not _is_alive(int(file.stem.rpartition("_")[2])):
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

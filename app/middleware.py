@@ -13,6 +13,7 @@ from app.api.problems import problem_response
 from app.errors import InternalError, NotFound, PayloadTooLarge
 from app.logs import fault_location
 from app.metrics import Metrics
+from app.tracing import Tracing, describe_response
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -54,20 +55,35 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-class RequestLog:
-    """Logs each request by its route's template, never by its path, and turns what nobody caught into a problem answer."""
+class RequestRecord:
+    """Logs, counts and traces each request by its route's template, never by its path.
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    What nobody caught becomes a problem answer here.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, tracing: Tracing) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, log and count how it ended."""
+        """Pass the request on, and record how it ended."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         structlog.contextvars.clear_contextvars()
-        began = time.perf_counter()
+        method, began = scope["method"], time.perf_counter()
+        with self._metrics.in_flight(), self._tracing.request(method, Headers(scope=scope)) as span:
+            status = await self._answer(scope, receive, send)
+            seconds = time.perf_counter() - began
+            route = getattr(scope.get("route"), "path_format", None)
+            describe_response(span, method, route, status)
+            _log.info("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 1))
+        if route:
+            self._metrics.request(method, route, status, seconds)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Let the request be answered; returns the status."""
         status = 0
 
         async def send_and_note(message: Message) -> None:
@@ -84,11 +100,7 @@ class RequestLog:
             if status:
                 raise
             await problem_response(InternalError())(scope, receive, send_and_note)
-        seconds = time.perf_counter() - began
-        method, route = scope["method"], getattr(scope.get("route"), "path_format", None)
-        _log.info("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 1))
-        if route:
-            self._metrics.request(method, route, status, seconds)
+        return status
 
 
 class RequestBounds:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -12,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from app.db import Database
 
+TURN = 2_026_112_301
 _DIRECTORY = Path(__file__).resolve().parent.parent / "migrations"
 
 
@@ -22,9 +25,19 @@ def alembic_config() -> Config:
     return config
 
 
-def newest_revision() -> str | None:
+@cache
+def newest_revision() -> str:
     """The revision that this code needs."""
-    return ScriptDirectory.from_config(alembic_config()).get_current_head()
+    return str(ScriptDirectory.from_config(alembic_config()).get_current_head())
+
+
+def is_migrated(current: str | None) -> bool:
+    """Whether a database at this revision can be used by this code.
+
+    Revisions are numbered by their date. One with a higher number was made by a newer version; a migration always leaves the
+    tables usable for the version before, so that processes of both can serve while one takes the other's place.
+    """
+    return current is not None and re.fullmatch(r"\d{10}", current) is not None and current >= newest_revision()
 
 
 async def current_revision(database: Database) -> str | None:
@@ -38,12 +51,20 @@ def _revision_of(connection: Connection) -> str | None:
 
 
 async def upgrade(database: Database) -> None:
-    """Bring the database to the newest revision, all or nothing. Raises DatabaseUnavailable."""
+    """Bring the database to the newest revision, all or nothing, or leave a newer one as it is. Raises DatabaseUnavailable."""
     async with database.writing() as session:
         await (await session.connection()).run_sync(_upgrade)
 
 
 def _upgrade(connection: Connection) -> None:
+    if is_migrated(_revision_of(connection)):
+        return
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def take_turn(connection: Connection) -> None:
+    """On PostgreSQL, let only one migration run at a time; SQLite lets only one write anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({TURN})")

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import Database, UserRow, VerificationRow
 from app.domain import (
+    AHEAD_AT_MOST,
     ATTEMPT_ID,
     CONFIRMABLE_FOR,
     INTERRUPTED_AFTER,
@@ -71,18 +72,22 @@ class Store:
             row = await session.get(UserRow, user_id)
         return self._record(row) if row else None
 
-    async def failures_about_the_person(self, user_id: str, purpose: Purpose, since: datetime) -> list[datetime]:
-        """When attempts of this purpose failed for the person's own reasons, after `since`, the last success and reset."""
+    async def failures_about_the_person(self, user_id: str, purpose: Purpose, since: datetime, until: datetime) -> list[datetime]:
+        """When attempts of this purpose failed for the person's own reasons, after `since`, the last success and reset.
+
+        A success or a reset that is noted after `until` takes no failure away: the clock was set back since.
+        """
         own = (VerificationRow.user_id == user_id, VerificationRow.purpose == purpose)
-        succeeded = select(func.max(VerificationRow.finished_at)).where(*own, VerificationRow.status == Status.COMPLETED)
-        reset = select(UserRow.reset_at).where(UserRow.user_id == user_id)
+        finished_at = VerificationRow.finished_at
+        succeeded = select(func.max(finished_at)).where(*own, VerificationRow.status == Status.COMPLETED, finished_at <= until)
+        reset = select(UserRow.reset_at).where(UserRow.user_id == user_id, UserRow.reset_at <= until)
         async with self._database.reading() as session:
             starts = (since, await session.scalar(succeeded), await session.scalar(reset))
-            failed = select(VerificationRow.finished_at).where(
+            failed = select(finished_at).where(
                 *own,
                 VerificationRow.status == Status.FAILED,
                 VerificationRow.failure_code.in_(PERSON_CODES),
-                VerificationRow.finished_at > max(moment for moment in starts if moment),
+                finished_at > max(moment for moment in starts if moment),
             )
             return [at for at in await session.scalars(failed) if at]
 
@@ -111,9 +116,10 @@ class Store:
             row = await session.get(VerificationRow, attempt_id)
         return _attempt(row) if row else None
 
-    async def newest_pending_relay_login(self, user_id: str) -> Attempt | None:
-        """The attempt that a callback without an id is about: a login, never a step-up."""
-        return await self._newest(_relay_logins(user_id).where(VerificationRow.status == Status.PENDING))
+    async def newest_pending_relay_login(self, user_id: str, until: datetime) -> Attempt | None:
+        """The attempt, begun by `until`, that a callback without an id is about: a login, never a step-up."""
+        row = VerificationRow
+        return await self._newest(_relay_logins(user_id).where(row.status == Status.PENDING, row.created_at <= until))
 
     async def relay_login_with_callback(self, user_id: str, fingerprint: str) -> Attempt | None:
         """The attempt that this very callback has reached before."""
@@ -153,8 +159,8 @@ class Store:
             query = query.where(_stands_as(wanted.status, now))
         if wanted.after is not None:
             created_at, attempt_id = wanted.after
-            older = row.created_at < created_at
-            query = query.where(older | ((row.created_at == created_at) & (row.id < attempt_id)))
+            # The first condition alone says where the index is entered: a late page is found as fast as the first.
+            query = query.where(row.created_at <= created_at, (row.created_at < created_at) | (row.id < attempt_id))
         async with self._database.reading() as session:
             found = [_attempt(each) for each in await session.scalars(query)]
         page = found[: wanted.limit]
@@ -260,13 +266,13 @@ class Store:
         async with self._database.writing() as session:
             user = await _lock_user(session, user_id)
             own = VerificationRow.user_id == user_id
-            pending = own & (VerificationRow.status == Status.PENDING) & (VerificationRow.expires_at > now)
+            pending = own & (VerificationRow.status == Status.PENDING)
             under_way = own & VerificationRow.status.in_((Status.EXCHANGING, Status.RETURNED))
             gone = {"status": Status.EXPIRED, "failure_code": "verification_expired", "finished_at": now}
             kept = {"sealed_request": None, "sealed_outcome": None}
             await session.execute(update(VerificationRow).where(own).values(sealed_answer=None, sealed_return=None))
             await session.execute(update(VerificationRow).where(under_way).values({**gone, **kept}))
-            await session.execute(update(VerificationRow).where(pending).values(expires_at=now))
+            await session.execute(update(VerificationRow).where(pending).values(expires_at=VerificationRow.created_at))
             if not user.revision:
                 await session.delete(user)
                 return
@@ -380,9 +386,13 @@ def _unchanged(attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
 def _stands_as(status: Status, now: datetime) -> ColumnElement[bool]:
     """The rows that `policy.at` shows with this status: time alone moves some of them."""
     row = VerificationRow
-    late = (row.status == Status.PENDING) & (row.expires_at <= now)
-    unconfirmed = (row.status == Status.RETURNED) & (row.returned_at <= now - CONFIRMABLE_FOR)
-    interrupted = (row.status == Status.EXCHANGING) & (row.exchange_started_at <= now - INTERRUPTED_AFTER)
+    ahead = now + AHEAD_AT_MOST
+    withdrawn = row.expires_at <= row.created_at
+    late = (row.status == Status.PENDING) & (withdrawn | (row.expires_at <= now) | (row.created_at > ahead))
+    unconfirmed = (row.status == Status.RETURNED) & ((row.returned_at <= now - CONFIRMABLE_FOR) | (row.returned_at > ahead))
+    interrupted = (row.status == Status.EXCHANGING) & (
+        (row.exchange_started_at <= now - INTERRUPTED_AFTER) | (row.exchange_started_at > ahead)
+    )
     match status:
         case Status.EXPIRED:
             return (row.status == status) | late | unconfirmed

@@ -210,7 +210,7 @@ class Verifications:
         if request.purpose is Purpose.STEP_UP and not (record and record.identity_id):
             return Failure("identity_not_established")
         since = now - timedelta(hours=self._rules.attempt_window_hours)
-        failed = await self._store.failures_about_the_person(request.user_id, request.purpose, since)
+        failed = await self._store.failures_about_the_person(request.user_id, request.purpose, since, policy.latest(now))
         until = policy.locked_until(failed, now, self._rules)
         return Failure("too_many_attempts", f"try again after {claims.timestamp(until)}") if until else None
 
@@ -272,7 +272,7 @@ class Verifications:
         reached = await self._store.relay_login_with_callback(callback.user_id, callback.fingerprint())
         if reached and (callback.response.code or callback.response.state):
             return reached
-        attempt = await self._store.newest_pending_relay_login(callback.user_id) or reached
+        attempt = await self._store.newest_pending_relay_login(callback.user_id, policy.latest(self._clock())) or reached
         if attempt is None:
             raise VerificationNotFound
         return attempt

@@ -6,11 +6,13 @@ from alembic import context
 from sqlalchemy.engine import Connection
 
 from app.db import Base, Database
+from app.migrate import take_turn
 from app.settings import load_settings
 
 
 def run_on(connection: Connection) -> None:
     """Run what the command asked for, in one transaction."""
+    take_turn(connection)
     context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
     with context.begin_transaction():
         context.run_migrations()
@@ -18,7 +20,7 @@ def run_on(connection: Connection) -> None:
 
 async def connect_and_run() -> None:
     """Open the configured database for Alembic's own command line."""
-    database = Database(load_settings().database_url.get_secret_value())
+    database = Database(load_settings().database_url.get_secret_value(), unhurried=True)
     async with database.writing() as session:
         await (await session.connection()).run_sync(run_on)
     await database.close()
