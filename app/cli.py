@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
-import uvicorn
 from cryptography.fernet import Fernet
-from pydantic import BaseModel
+from pydantic import ValidationError
 
-from app import api_keys, env_file
+from app import api_keys, env_file, server, tables
 from app.api.deps import Services
-from app.api.schemas import UserStatusView, VerificationPage
-from app.check import Finding, check_database, check_provider
+from app.api.schemas import UserStatusView, VerificationPage, VerificationQuery
+from app.check import check_all, check_database
 from app.db import Database
 from app.demo import DemoFailed, run_demo
-from app.domain import Status, utc_now
+from app.domain import Reason, Status, UserStatus, utc_now
 from app.encryption import Cipher
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, TracesRemain
 from app.keeping import Keeper
 from app.logs import configure_logging
 from app.main import open_services
@@ -35,15 +34,41 @@ from app.sandbox import Client, Sandbox, SandboxConfig
 from app.sandbox.server import serve as serve_sandbox
 from app.settings import Settings, SettingsInvalid, load_settings
 from app.store import AttemptFilter
+from app.tracing import Tracing
 
-GRACE_SECONDS = 10
 OWNER_ONLY = 0o600
+NEWEST = 5
 
 T = TypeVar("T")
+
+
+def _checked_user(user_id: str | None) -> str | None:
+    try:
+        return VerificationQuery(user_id=user_id).user_id
+    except ValidationError:
+        raise typer.BadParameter("a user's id has 1 to 255 characters, and no control characters.") from None
+
+
+def _checked_cursor(cursor: str | None) -> str | None:
+    try:
+        return VerificationQuery(cursor=cursor).cursor
+    except ValidationError:
+        raise typer.BadParameter("it is not the next_cursor of a page of this list.") from None
+
+
+UserArgument = Annotated[
+    str, typer.Argument(metavar="USER", callback=_checked_user, help="The user's id at the identity provider.")
+]
+AsJson = Annotated[
+    bool | None,
+    typer.Option("--json/--table", help="Print JSON, or a table. With neither: a table in a terminal, JSON in a pipe or file."),
+]
+JsonOnly = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
 
 main = typer.Typer(
     name="idv",
     help="Identity verification at login, for any identity provider, over HTTP.",
+    epilog="A command ends with 0 when it has done it, 1 when it has not, and 2 when arguments, settings or database are wrong.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -61,19 +86,7 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     if settings.database_url.get_secret_value().startswith("sqlite"):
         _migrate(settings)
-    # The server raises the signal again once it has ended well, which would make that look like a failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        "app.main:from_environment",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+    server.run(host, port, workers)
 
 
 @main.command()
@@ -86,18 +99,21 @@ def migrate() -> None:
 @main.command()
 def init(
     file: Annotated[Path, typer.Option(help="The file to write. One that is there is never overwritten.")] = Path(".env"),
+    with_sandbox: Annotated[bool, typer.Option("--sandbox", help="Fill in docker-compose.yml's sandbox, not Incode.")] = False,
 ) -> None:
     """Write a .env file with fresh secrets, and say what is left to fill in."""
     idp_key, admin_key = api_keys.new_key(), api_keys.new_key()
+    provider = {**env_file.SANDBOX, "INCODE_CLIENT_SECRET": secrets.token_urlsafe(32)} if with_sandbox else {"AUTH0_DOMAIN": ""}
     text = env_file.render(
         {
             "REDIRECT_SECRET": secrets.token_urlsafe(32),
             "ENCRYPTION_KEYS": Fernet.generate_key().decode("ascii"),
             "API_KEYS": f"idp={api_keys.hashed(idp_key)}",
             "ADMIN_API_KEYS": f"admin={api_keys.hashed(admin_key)}",
-            "AUTH0_DOMAIN": "",
+            **provider,
         }
     )
+    text += env_file.database_password(secrets.token_urlsafe(32))
     try:
         descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY)
     except FileExistsError:
@@ -110,19 +126,23 @@ def init(
     print("Keep these two keys; the file holds only their hashes:")
     print(f"  for your identity provider   {idp_key}")
     print(f"  for administrators           {admin_key}\n")
+    if with_sandbox:
+        print("Nothing is left to fill in. The sandbox verifies whoever asks: use this file for nothing else.\n")
+        print("Then: docker compose --profile sandbox up")
+        return
     print("Left to fill in:")
     print("  INCODE_CLIENT_ID and INCODE_CLIENT_SECRET, from your OIDC integration in the Incode Dashboard")
     print("  AUTH0_DOMAIN, or REDIRECT_URI for another identity provider")
     print("  INCODE_SERVER_URL, for production\n")
-    print("Then: idv serve")
+    print("Then: idv serve, or with Docker: docker compose up")
 
 
 @main.command()
 def check() -> None:
-    """Read the settings, discovery, keys and database, and say what is wrong and how to mend it."""
+    """Look at settings, addresses, discovery, keys, credentials, clock and database; say what is wrong and how to fix it."""
     settings = _settings()
     configure_logging("error", "console")
-    findings = asyncio.run(_findings(settings))
+    findings = asyncio.run(check_all(settings.provider, settings.addresses, settings.database_url.get_secret_value()))
     for finding in findings:
         print(f"{'WRONG' if finding.remedy else 'ok':<6}{finding.subject}: {finding.result}")
         if finding.remedy:
@@ -132,27 +152,93 @@ def check() -> None:
 
 
 @main.command()
-def user(user_id: Annotated[str, typer.Argument(help="The user's id at the identity provider.")]) -> None:
-    """Tell whether a user's verification stands now, with the record, as JSON."""
+def user(user_id: UserArgument, as_json: AsJson = None) -> None:
+    """Tell whether a user's verification stands now, and why, with the newest attempts."""
 
-    async def run(services: Services) -> BaseModel:
-        return UserStatusView.of(await services.verifications.status(user_id), with_tokens=False)
+    async def run(services: Services) -> tuple[UserStatusView, VerificationPage]:
+        status = await services.verifications.status(user_id)
+        newest = await services.verifications.attempts(AttemptFilter(user_id, limit=NEWEST))
+        return UserStatusView.of(status, with_tokens=False), VerificationPage.of(newest)
 
-    _print_json(run)
+    status, newest = _with_services(_settings(), run)
+    if _wants_json(as_json):
+        _print_json({**status.model_dump(mode="json"), "verifications": newest.model_dump(mode="json")["items"]})
+    else:
+        tables.show_user(status, newest)
 
 
 @main.command()
 def verifications(
-    user_id: Annotated[str | None, typer.Option("--user", help="Only this user's attempts.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only attempts that stand so.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 50,
+    user_id: Annotated[
+        str | None, typer.Option("--user", callback=_checked_user, help="Only this user's attempts, by the user's id.")
+    ] = None,
+    status: Annotated[Status | None, typer.Option(help="Only attempts with this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many at most.")] = 50,
+    cursor: Annotated[
+        str | None, typer.Option(callback=_checked_cursor, help="Go on where the page before ended: its next_cursor.")
+    ] = None,
+    as_json: AsJson = None,
 ) -> None:
-    """List attempts, newest first, as JSON."""
+    """List attempts, newest first: which key started and finished each one, when, and with which error."""
+    wanted = VerificationQuery(user_id=user_id, status=status, limit=limit, cursor=cursor).wanted()
 
-    async def run(services: Services) -> BaseModel:
-        return VerificationPage.of(await services.verifications.attempts(AttemptFilter(user_id, status, limit)))
+    async def run(services: Services) -> VerificationPage:
+        return VerificationPage.of(await services.verifications.attempts(wanted))
 
-    _print_json(run)
+    page = _with_services(_settings(), run)
+    if _wants_json(as_json):
+        print(page.model_dump_json(indent=2))
+    else:
+        tables.show_attempts(page, with_user=user_id is None, narrowed=bool(user_id or status))
+
+
+@main.command()
+def reset(
+    user_id: UserArgument,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="Forget the enrolled identity, too, so that another person can enrol.")
+    ] = False,
+    as_json: JsonOnly = False,
+) -> None:
+    """Make a user's next login verify again. A verification that is under way no longer counts."""
+
+    async def run(services: Services) -> UserStatus:
+        return await services.verifications.reset(user_id, forget_identity=identity)
+
+    status = _with_services(_settings(), run)
+    if as_json:
+        _print_json(UserStatusView.of(status, with_tokens=False).model_dump(mode="json"))
+    elif status.reason is Reason.NEVER_VERIFIED:
+        print(f"{user_id}: nothing is on file, so the next login verifies anyway.")
+    else:
+        forgotten = " The enrolled identity is forgotten." if identity else ""
+        print(f"{user_id}: reset. The next login verifies again.{forgotten}")
+
+
+@main.command()
+def erase(
+    user_id: UserArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first. Required where there is no terminal to ask in.")] = False,
+    as_json: JsonOnly = False,
+) -> None:
+    """Erase a user's record and every attempt, for good. On SQLite, the service waits while the file is written anew."""
+    settings = _settings()
+    if not yes:
+        _confirm_erasure(user_id)
+
+    async def run(services: Services) -> bool:
+        status = await services.verifications.status(user_id)
+        attempts = await services.verifications.attempts(AttemptFilter(user_id, limit=1))
+        await services.verifications.erase(user_id)
+        return status.reason is not Reason.NEVER_VERIFIED or bool(attempts.attempts)
+
+    erased = _with_services(settings, run)
+    if as_json:
+        _print_json({"user_id": user_id, "erased": erased})
+    elif erased:
+        print(f"{user_id}: erased, with every attempt.")
+    else:
+        print(f"{user_id}: nothing was on file.")
 
 
 @main.command()
@@ -227,51 +313,70 @@ def _settings() -> Settings:
 
 
 def _migrate(settings: Settings) -> None:
-    _with_database(settings, upgrade)
+    _with_database(settings, upgrade, unhurried=True)
 
 
-def _print_json(ask: Callable[[Services], Awaitable[BaseModel]]) -> None:
-    settings = _settings()
+def _wants_json(chosen: bool | None) -> bool:
+    return not sys.stdout.isatty() if chosen is None else chosen
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _confirm_erasure(user_id: str) -> None:
+    if not sys.stdin.isatty():
+        _fail("Nothing was erased: without a terminal to ask in, give --yes.")
+    if not typer.confirm(f"Erase {user_id} and every attempt? This cannot be undone.", err=True):
+        _fail("Nothing was erased.", exit_code=1)
+
+
+def _with_services(settings: Settings, use: Callable[[Services], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with open_services(settings, Metrics(), Tracing()) as services:
+            try:
+                return await use(services)
+            except DatabaseUnavailable as fault:
+                await _explain(fault, services.database)
+
     configure_logging("error", "console")
+    return asyncio.run(run())
 
-    async def run() -> str:
-        async with open_services(settings, Metrics()) as services:
-            return (await ask(services)).model_dump_json(indent=2)
 
-    print(_run(run))
+async def _explain(fault: DatabaseUnavailable, database: Database) -> NoReturn:
+    if isinstance(fault, TracesRemain):
+        _fail("Done, but SQLite's file keeps traces while another process holds it. Run the command again.", exit_code=1)
+    finding = await check_database(database)
+    if finding.remedy:
+        _fail(f"DATABASE_URL: the database {finding.result}. {finding.remedy}")
+    _fail("The database is held by another process, or cannot be written. Run the command again.", exit_code=1)
 
 
 def _with_keeper(settings: Settings, use: Callable[[Keeper], Awaitable[T]]) -> T:
-    return _with_database(settings, lambda database: use(Keeper(database, Cipher(settings.fernet_keys))))
+    async def run(database: Database) -> T:
+        try:
+            return await use(Keeper(database, Cipher(settings.fernet_keys)))
+        except DatabaseUnavailable as fault:
+            await _explain(fault, database)
+
+    return _with_database(settings, run)
 
 
-def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:
+def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]], *, unhurried: bool = False) -> T:
     async def run() -> T:
-        database = Database(settings.database_url.get_secret_value())
+        database = Database(settings.database_url.get_secret_value(), unhurried=unhurried)
         try:
             return await use(database)
         finally:
             await database.close()
 
     configure_logging(settings.log_level, settings.log_format)
-    return _run(run)
-
-
-def _run(use: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
-        return asyncio.run(use())
+        return asyncio.run(run())
     except DatabaseUnavailable:
         _fail("DATABASE_URL: the database cannot be reached or written, or is not migrated (idv migrate)")
 
 
-async def _findings(settings: Settings) -> list[Finding]:
-    database = Database(settings.database_url.get_secret_value())
-    try:
-        return [*[finding async for finding in check_provider(settings.provider)], await check_database(database)]
-    finally:
-        await database.close()
-
-
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, exit_code: int = 2) -> NoReturn:
     typer.echo(message, err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(exit_code)

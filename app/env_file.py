@@ -11,6 +11,19 @@ from pydantic.fields import FieldInfo
 from app.settings import Settings
 
 _HEADING = "# The settings of the IDV Gateway. Lines that begin with «#» show a default.\n"
+_FOR_COMPOSE = """
+# No setting, but for docker-compose.yml: the password of the database that it brings
+POSTGRES_PASSWORD={password}
+"""
+
+# The sandbox provider of docker-compose.yml in place of Incode, and a page of the service itself to come back to.
+SANDBOX = {
+    "ALLOW_HTTP": "true",
+    "INCODE_CLIENT_ID": "sandbox",
+    "INCODE_SERVER_URL": "http://sandbox.localhost:9000",
+    "SCOPES": "openid profile email",
+    "RETURN_URLS": "http://127.0.0.1:8000/docs",
+}
 
 
 def render(values: Mapping[str, str] | None = None) -> str:
@@ -19,6 +32,11 @@ def render(values: Mapping[str, str] | None = None) -> str:
     return _HEADING + "".join(
         _entry(name.upper(), field, given.get(name.upper())) for name, field in Settings.model_fields.items()
     )
+
+
+def database_password(password: str) -> str:
+    """The entry that docker-compose.yml needs beside the settings."""
+    return _FOR_COMPOSE.format(password=password)
 
 
 def _entry(name: str, field: FieldInfo, value: str | None) -> str:
