@@ -1,6 +1,6 @@
-"""The demo: the service, the sandbox provider and a stand-in for an identity provider, all on this machine."""
+"""The demo: Acme, the service and the sandbox provider, all on this machine."""
 
-from app.demo.run import run_demo
+from app.demo.run import Demo, Ports, everything, run_demo
 from app.demo.story import DemoFailed
 
-__all__ = ["DemoFailed", "run_demo"]
+__all__ = ["Demo", "DemoFailed", "Ports", "everything", "run_demo"]

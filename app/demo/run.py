@@ -1,4 +1,4 @@
-"""What `idv demo` does: bring everything up with fresh secrets, verify one user, and stay up."""
+"""What `idv demo` does: bring everything up with fresh secrets, verify one user, and stay up for a browser."""
 
 from __future__ import annotations
 
@@ -7,33 +7,56 @@ import contextlib
 import secrets
 import signal
 import tempfile
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 from cryptography.fernet import Fernet
+from starlette.types import ASGIApp
 
 from app import api_keys
+from app.acme import CONTINUE, Gateway, Wire
+from app.acme import create_app as create_acme
+from app.api.examples import RETURN_TO
 from app.db import Database
-from app.demo import relay, story
+from app.demo import story
+from app.demo.listening import GATEWAY, SANDBOX, Listening
 from app.demo.serving import address, listening_socket, serving
 from app.main import create_app
 from app.migrate import upgrade
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.settings import GivenSettings, Settings
 
-SERVICE_PORT, SANDBOX_PORT, RELAY_PORT = 8000, 9000, 7000
 _SCOPES = "openid profile email"
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where everything is."""
+class Ports:
+    """Where everything listens; 0 is any free port, as is one that is busy."""
 
+    acme: int = 7000
+    service: int = 8000
+    blocking_service: int = 8001
+    sandbox: int = 9000
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Where everything is: the service twice, on one database, the second time with BLOCK_ON_FAILURE."""
+
+    acme: str
     service: str
+    blocking_service: str
     sandbox: str
-    redirect_uri: str
+    key: str = field(repr=False)
+    admin_key: str = field(repr=False)
+
+    @property
+    def continue_url(self) -> str:
+        """Where both flows end."""
+        return self.acme + CONTINUE
 
 
 def run_demo(*, stay: bool) -> None:
@@ -50,46 +73,63 @@ async def _demo(*, stay: bool) -> None:
 
 
 async def _show(*, stay: bool) -> None:
-    key = api_keys.new_key()
+    with tempfile.TemporaryDirectory(prefix="idv-demo-") as folder:
+        async with everything(Path(folder), Ports()) as demo, httpx.AsyncClient() as client:
+            await story.tell(client, demo.service, demo.key)
+            if stay:
+                story.invite(demo.acme, f"{demo.service}/docs", demo.key, demo.admin_key)
+                await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def everything(folder: Path, ports: Ports) -> AsyncIterator[Demo]:
+    """Serve Acme, the service and the sandbox provider while the block runs; the database is a file in `folder`."""
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="idv-demo-"))
-        addresses = await _serve_everything(stack, Path(folder), key)
-        client = await stack.enter_async_context(httpx.AsyncClient())
-        await story.tell(client, addresses.service, key)
-        if stay:
-            story.invite(addresses.service, addresses.sandbox, key)
-            await asyncio.Event().wait()
+        wanted = (ports.acme, ports.service, ports.blocking_service, ports.sandbox)
+        sockets = [stack.enter_context(listening_socket(port)) for port in wanted]
+        acme, service, blocking_service, sandbox = map(address, sockets)
+        demo = Demo(acme, service, blocking_service, sandbox, api_keys.new_key(), api_keys.new_key())
+        for app, listener in zip(await _apps(demo, folder), sockets, strict=True):
+            await stack.enter_async_context(serving(app, listener))
+        yield demo
 
 
-async def _serve_everything(stack: AsyncExitStack, folder: Path, key: str) -> Addresses:
-    ports = (SERVICE_PORT, SANDBOX_PORT, RELAY_PORT)
-    service, sandbox, relay_ = (stack.enter_context(listening_socket(port)) for port in ports)
-    addresses = Addresses(address(service), address(sandbox), address(relay_) + relay.PATH)
+async def _apps(demo: Demo, folder: Path) -> tuple[ASGIApp, ...]:
+    callbacks = (f"{service}/v1/callback" for service in (demo.service, demo.blocking_service))
     client = Client(
         client_id="idv-gateway-demo",
         client_secret=secrets.token_urlsafe(32),
         name="IDV Gateway",
-        redirect_uris=(addresses.redirect_uri,),
+        redirect_uris=(demo.continue_url, *callbacks),
     )
-    settings = _settings(addresses, client, folder, key)
-    await _migrate(settings)
-    provider = Sandbox(SandboxConfig(issuer=addresses.sandbox, clients=(client,)))
-    await stack.enter_async_context(serving(provider.app, sandbox))
-    await stack.enter_async_context(serving(create_app(settings), service))
-    await stack.enter_async_context(serving(relay.create_app(addresses.service, key), relay_))
-    return addresses
+    lenient = _settings(demo, client, folder)
+    blocking = lenient.model_copy(update={"public_url": demo.blocking_service, "block_on_failure": True})
+    await _migrate(lenient)
+    sandbox = Sandbox(SandboxConfig(issuer=demo.sandbox, clients=(client,)))
+    wire = Wire()
+    acme = create_acme(
+        demo.acme,
+        demo.sandbox,
+        lenient=Gateway(demo.service, demo.key, demo.admin_key),
+        blocking=Gateway(demo.blocking_service, demo.key, demo.admin_key),
+        wire=wire,
+    )
+    gateways = (Listening(create_app(settings), GATEWAY, wire) for settings in (lenient, blocking))
+    return acme, *gateways, Listening(sandbox.app, SANDBOX, wire)
 
 
-def _settings(addresses: Addresses, client: Client, folder: Path, key: str) -> Settings:
+def _settings(demo: Demo, client: Client, folder: Path) -> Settings:
     return GivenSettings(
         incode_client_id=client.client_id,
         incode_client_secret=client.client_secret,
-        incode_server_url=addresses.sandbox,
+        incode_server_url=demo.sandbox,
         redirect_secret=secrets.token_urlsafe(32),
         encryption_keys=Fernet.generate_key().decode("ascii"),
-        api_keys=f"demo={key}",
-        redirect_uri=addresses.redirect_uri,
-        public_url=addresses.service,
+        api_keys=f"acme={demo.key}",
+        admin_api_keys=f"root={demo.admin_key}",
+        redirect_uri=demo.continue_url,
+        return_urls=(demo.continue_url, RETURN_TO),
+        public_url=demo.service,
         database_url=f"sqlite+aiosqlite:///{folder / 'idv.db'}",
         scopes=_SCOPES,
     )

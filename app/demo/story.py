@@ -8,8 +8,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from app.demo.relay import VISITOR, curl
-
 USER = {"user_id": "auth0|mei", "email": "mei@example.com"}
 _SHOWN = 60
 
@@ -40,14 +38,13 @@ async def tell(client: httpx.AsyncClient, service: str, key: str) -> None:
     _expect(await _post(client, f"{service}/v1/verifications", dict(USER)), "continue", "recently_verified")
 
 
-def invite(service: str, sandbox: str, key: str) -> None:
+def invite(acme: str, docs: str, key: str, admin_key: str) -> None:
     """Say what there is to try."""
-    _step("Everything stays up. Try it yourself:")
-    print(f"   the API in a browser   {service}/docs")
-    print(f"   the sandbox provider   {sandbox}")
-    print(f"   the API key            {key}\n")
-    print("   Start a verification, open its redirect_url in a browser and choose how it ends:\n")
-    print(f"   {curl(service, key, '/v1/verifications', VISITOR)}\n")
+    _step("Everything stays up. Open this in a browser, log in, and choose how the verification ends:")
+    print(f"   {acme}\n")
+    print(f"   For calls of your own, «Authorize» in {docs} asks for two keys:")
+    print(f"   IdpKey    {key}")
+    print(f"   AdminKey  {admin_key}\n")
     print("   Ctrl-C ends everything and leaves nothing behind.", flush=True)
 
 
