@@ -1,18 +1,24 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 LOCK := requirements.lock.txt
+RUNTIME_LOCK := requirements.runtime.lock.txt
+BUILD_LOCK := requirements.build.lock.txt
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 READY := .venv/ready
 
-.PHONY: help setup demo test check audit defences lock clean
+.PHONY: help setup demo test check audit defences mutate soak bench lock clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    verify a person on this machine, and stay up to be tried"
+	@echo "make demo    verify a person on this machine, and print an address to log in at"
 	@echo "make test    run all tests (those on PostgreSQL, too, where a server is found)"
 	@echo "make check   lint, types, import directions, dependency audit"
 	@echo "make defences  take each defence of SECURITY.md out and see a test go red"
+	@echo "make soak    log many users in for a minute while the provider misbehaves"
+	@echo "make bench   measure how fast the service answers on this machine"
+	@echo "make mutate  change the core in one spot at a time and see a test go red"
 	@echo "make setup   make .venv from the lock file (the others do it by themselves)"
-	@echo "make lock    choose the newest versions again and write the lock file"
+	@echo "make lock    choose the newest versions again and write the lock files"
 
 setup: $(READY)
 
@@ -39,7 +45,7 @@ check: setup
 audit: setup
 	@if $(BIN)/pip-audit --disable-pip --progress-spinner off --ignore-vuln CVE-2024-23342 -r $(LOCK) > .venv/audit.txt 2>&1; \
 	then echo "Dependency audit: nothing known."; \
-	elif grep -q "ConnectionError\|ProxyError\|Timeout" .venv/audit.txt; \
+	elif grep -q "ConnectionError\|ProxyError\|SSLError\|Timeout" .venv/audit.txt; \
 	then echo "Dependency audit: skipped, the advisory service cannot be reached."; \
 	else cat .venv/audit.txt; exit 1; fi
 	@if grep -q "could not be audited" .venv/audit.txt; then echo "Some packages were not known to the advisory service; see .venv/audit.txt."; fi
@@ -48,9 +54,23 @@ audit: setup
 defences: setup
 	$(BIN)/python tests/defences.py
 
+# Many logins at once while the provider misbehaves: SECONDS=600 make soak
+soak: setup
+	$(BIN)/python -m tests.soak
+
+# One process and one caller, then many callers: SECONDS=30 WORKERS=2 make bench
+bench: setup
+	@$(BIN)/python -m tests.bench
+
+# Changes the pure core in one spot at a time, and shows the changes that no test notices. It takes some minutes.
+mutate: setup
+	$(BIN)/python tests/mutation.py
+
+# The image is made from the second and the third: parts of the first, which holds every tool as well.
 lock: setup
-	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--group dev pyproject.toml -o $(LOCK)
+	$(COMPILE) --upgrade --group dev pyproject.toml -o $(LOCK)
+	$(COMPILE) --constraint $(LOCK) pyproject.toml -o $(RUNTIME_LOCK)
+	$(COMPILE) --constraint $(LOCK) --group build -o $(BUILD_LOCK)
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

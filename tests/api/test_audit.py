@@ -228,6 +228,12 @@ MOMENTS = [
     (timedelta(hours=1) - MILLISECOND, {"exchanging": "failed", "returned": "expired"}),
     (timedelta(hours=1), {"exchanging": "failed", "returned": "expired", "relay": "expired", "hosted": "expired"}),
     (timedelta(days=400), {"exchanging": "failed", "returned": "expired", "relay": "expired", "hosted": "expired"}),
+    # The clock was set back, by as much as clocks may differ, and by more.
+    (-timedelta(seconds=60), {}),
+    (
+        -timedelta(seconds=60) - MILLISECOND,
+        {"exchanging": "failed", "returned": "expired", "relay": "expired", "hosted": "expired"},
+    ),
 ]
 
 

@@ -14,10 +14,11 @@ from app.failures import CATALOGUE
 from app.settings import Settings
 from tests.harness.service import Json, Service
 from tests.harness.tables import on_sqlite_only
+from tests.system.processes import REPOSITORY
 
 ROUTES = {
     "POST /v1/verifications": {200, 401, 422, 413},
-    "GET /v1/verifications/{verification_id}/launch": {303, 400},
+    "GET /v1/verifications/{verification_id}/launch": {200, 303, 400},  # 200: a link preview
     "GET /v1/callback": {303, 400},
     "POST /v1/callback": {200, 400, 401, 404, 409, 413, 422},
     "GET /v1/users/{user_id}": {200, 401, 422},
@@ -64,6 +65,7 @@ SETTINGS: dict[str, Any] = {
 COMMANDS = {
     "serve", "migrate", "init", "api-key", "check", "user", "verifications", "purge", "rotate-keys", "demo", "sandbox",
 }  # fmt: skip
+COMMANDS_BEYOND_THE_CONTRACT = {"reset", "erase"}
 
 
 @pytest.fixture
@@ -89,6 +91,12 @@ async def test_the_openapi_document_has_these_routes_and_declares_their_answers(
 async def test_the_pages_of_the_contract_are_there(service: Service) -> None:
     for path in PAGES:
         assert (await service.client(None).get(path)).status_code == 200, path
+
+
+@on_sqlite_only
+async def test_the_bare_address_leads_to_the_docs(service: Service) -> None:
+    response = await service.client(None).get("/")
+    assert (response.status_code, response.headers["Location"]) == (307, "/docs")
 
 
 @on_sqlite_only
@@ -132,12 +140,13 @@ def test_the_settings_are_those_of_the_contract_with_their_defaults() -> None:
 
 
 def test_the_command_line_is_that_of_the_contract() -> None:
+    environment = {"COLUMNS": "200", "PYTHONPATH": str(REPOSITORY)}
     help_text = subprocess.run(  # noqa: S603  our own console script
-        [Path(sys.executable).parent / "idv", "--help"], capture_output=True, text=True, check=True, env={"COLUMNS": "200"}
+        [Path(sys.executable).parent / "idv", "--help"], capture_output=True, text=True, check=True, env=environment
     ).stdout
-    assert set(re.findall(r"^[│|]\s+([a-z][a-z-]+)\s{2,}\S", help_text, re.MULTILINE)) == COMMANDS
+    assert set(re.findall(r"^[│|]\s+([a-z][a-z-]+)\s{2,}\S", help_text, re.MULTILINE)) == COMMANDS | COMMANDS_BEYOND_THE_CONTRACT
 
 
 async def test_the_readmes_commands_are_those_of_the_command_line() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `idv ([a-z-]+)", readme, re.MULTILINE)) == COMMANDS
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `idv ([a-z-]+)", readme, re.MULTILINE)) == COMMANDS | COMMANDS_BEYOND_THE_CONTRACT

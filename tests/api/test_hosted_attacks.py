@@ -1,5 +1,6 @@
 """The hosted flow under attack. Each test is named after what the attacker does; he gets nothing."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -12,9 +13,11 @@ from app.oidc import jws
 from app.sandbox import Sandbox
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
+from tests.harness.clock import Clock
 from tests.harness.provider import LOOPBACK_URL, PUBLIC_URL
 from tests.harness.service import REDIRECT_SECRET, Json, Service, problem, query_of
 from tests.harness.tables import on_sqlite_only
+from tests.harness.waiting import arrivals
 
 RETURN_TO = "https://tenant.example/continue"
 HOSTED = {"public_url": PUBLIC_URL, "return_urls": RETURN_TO}
@@ -76,6 +79,30 @@ async def test_a_launch_link_that_was_used_takes_no_second_browser(hosted: Servi
     is_page(await stranger.launch(started), FOREIGN)
     await nothing_happened(hosted, started)
     assert (await browser.come_back(await browser.at_provider(launched))).status_code == 303
+
+
+async def test_two_browsers_that_launch_at_the_same_moment(
+    hosted: Service, browser: Browser, stranger: Browser, clock: Clock
+) -> None:
+    started = await start(hosted)
+    clock.advance(minutes=6)
+    with hosted.sandbox.hold("discovery") as gate:
+        launches = [asyncio.create_task(one.launch(started)) for one in (browser, stranger)]
+        await arrivals(gate)
+    first, second = sorted(await asyncio.gather(*launches), key=lambda launch: launch.status_code)
+    assert first.status_code == 303
+    is_page(second, FOREIGN)
+    assert "Set-Cookie" not in second.headers
+
+
+async def test_a_launch_link_of_a_person_who_is_back_gives_no_token_away(
+    hosted: Service, browser: Browser, stranger: Browser
+) -> None:
+    started = await start(hosted)
+    await browser.go_through(started)
+    response = await stranger.launch(started)
+    is_page(response, FOREIGN)
+    assert "session_token" not in response.text
 
 
 async def test_the_providers_link_that_is_passed_on_ends_in_the_wrong_browser(

@@ -8,6 +8,7 @@ from cryptography.fernet import Fernet
 
 from app.db import Database
 from app.encryption import Cipher
+from app.errors import TracesRemain
 from app.keeping import Keeper, Resealed
 from app.sandbox import Sandbox
 from app.settings import Settings
@@ -105,7 +106,14 @@ async def test_a_rotation_while_the_service_writes_loses_nothing(make_service: M
         for number in range(8):
             await service.verify(f"during|{number}", email=EMAIL)
 
-    await asyncio.gather(write(), keep(service.settings, BOTH_KEYS), keep(service.settings, BOTH_KEYS))
+    async def rotate() -> None:
+        """Again, as the message asks, where the service keeps SQLite's file busy."""
+        try:
+            await keep(service.settings, BOTH_KEYS)
+        except TracesRemain:
+            await rotate()
+
+    await asyncio.gather(write(), rotate(), rotate())
     after = await make_service(encryption_keys=NEW_KEY)
     for number in range(8):
         for user_id in (f"before|{number}", f"during|{number}"):

@@ -141,14 +141,19 @@ async def test_the_code_does_not_stay_in_the_address_bar(make_service: MakeServi
     async with Browser(service) as browser:
         first = await browser.client.get("/v1/callback?code=the-secret-code&state=forged")
         [target] = [tag["content"] for name, tag in Outline(first.text).tags if tag.get("http-equiv") == "refresh" and name]
-        assert target == "0; url=/v1/callback/bad_link"
-        then = await browser.client.get("/v1/callback/bad_link")
+        reference = first.headers["X-Request-ID"]
+        assert target == f"0; url=/v1/callback/bad_link?reference={reference}"
+        then = await browser.client.get(target.removeprefix("0; url="))
     assert_is_a_careful_page(then)
+    assert f"<span>{reference}</span>" in then.text
     assert "refresh" not in then.text
     assert "<h1>This link does not work</h1>" in then.text
 
 
-@pytest.mark.parametrize("query", ["?reference=<b>call+555</b>", "?reference=idv_" + "g" * 32, "?reference=" + "a" * 5000, ""])
+@pytest.mark.parametrize(
+    "query",
+    ["?reference=<b>call+555</b>", "?reference=idv_" + "g" * 32, "?reference=" + "a" * 5000, "?reference=call-0800-555", ""],
+)
 @on_sqlite_only
 async def test_nobody_can_put_words_of_his_own_on_a_page(service: Service, query: str) -> None:
     for kind in (*PageKind, "nothing", "%3Cb%3E"):

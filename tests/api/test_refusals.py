@@ -441,7 +441,6 @@ async def test_a_second_code_after_the_end_is_refused(service: Service) -> None:
 
 
 NOWHERE = [
-    "/",
     "/v1",
     "/v1/",
     "/v1/users",

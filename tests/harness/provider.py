@@ -2,14 +2,14 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.sandbox.signing import SigningKey
-from tests.harness.clock import Clock
 
 CLIENT_ID = "idv-gateway"
 CLIENT_SECRET = "sandbox client secret: with spaces & signs"
@@ -51,7 +51,7 @@ class ProviderHost:
         self._thread.join()
 
 
-def new_sandbox(host: ProviderHost, clock: Clock) -> Sandbox:
+def new_sandbox(host: ProviderHost, clock: Callable[[], datetime]) -> Sandbox:
     client = Client(CLIENT_ID, CLIENT_SECRET, "The service under test", (REDIRECT_URI, *HOSTED_REDIRECT_URIS))
     sandbox = Sandbox(SandboxConfig(issuer=host.url, clients=(client,)), clock, host.key)
     host.app = sandbox.app

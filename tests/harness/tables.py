@@ -10,13 +10,15 @@ from tests.harness.service import Service
 
 on_sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For a test of what is SQLite's own, and for a table of cases that do not reach the database."""
+on_postgresql_only = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+"""For a test of what is PostgreSQL's own."""
 
 
 class Tables:
-    """A service's database, read and changed behind its back, with an engine that is not the service's."""
+    """A database, given by its URL or its service, read and changed behind the service's back with an engine of its own."""
 
-    def __init__(self, service: Service) -> None:
-        self.url = service.settings.database_url.get_secret_value()
+    def __init__(self, of: Service | str) -> None:
+        self.url = of if isinstance(of, str) else of.settings.database_url.get_secret_value()
         self.is_sqlite = self.url.startswith("sqlite")
         self._engine = create_async_engine(self.url, poolclass=NullPool)
 

@@ -1,13 +1,18 @@
 import contextlib
+import fcntl
 import os
+import pty
+import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 from cryptography.fernet import Fernet
@@ -51,6 +56,11 @@ def answers(url: str, status: int) -> bool:
         return False
 
 
+def after(preparation: str) -> tuple[str, ...]:
+    """The command that prepares a process with a line of shell."""
+    return ("/bin/sh", "-c", f'{preparation}; exec "$@"', "sh")
+
+
 class Running:
     """A process of ours, and what it has written so far."""
 
@@ -73,6 +83,22 @@ class Running:
             return condition()
 
         eventually(holds, what)
+
+    def workers(self) -> set[int]:
+        """The processes that serve, where there are several."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return {int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+
+    def kill_workers(self) -> None:
+        """End them as a crash does, and leave the process that looks after them."""
+        for pid in self.workers():
+            os.kill(pid, signal.SIGKILL)
+
+    def limit_files(self, size: int | None) -> None:
+        """Let no file that it writes grow beyond so many bytes; None lifts the limit."""
+        _, most = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (most if size is None else size, most))
 
     def end(self, by: signal.Signals) -> int:
         """Send the signal and return the exit code."""
@@ -114,20 +140,44 @@ class Workplace:
             check=False,
         )
 
+    def run_in_terminal(
+        self, *arguments: str, settings: Mapping[str, str], typed: str = "", columns: int = 200
+    ) -> tuple[int, str]:
+        """Run a command in a terminal of its own, with what a person types there; its exit code and all that is shown."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        with open(ours, "r+b", buffering=0) as screen:
+            process = subprocess.Popen(  # noqa: S603  our own console script
+                [IDV, *arguments],
+                cwd=self.folder,
+                env={"TERM": "xterm-256color", **self._environment(settings)},
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+            )
+            os.close(theirs)
+            screen.write(typed.encode())
+            watchdog = threading.Timer(SECONDS, process.kill)
+            watchdog.start()
+            shown = b""
+            with process, contextlib.suppress(OSError):  # EIO: the last one who had the terminal open is gone
+                while piece := screen.read(65536):
+                    shown += piece
+            watchdog.cancel()
+        return process.returncode, shown.decode().replace("\r\n", "\n")
+
     @contextlib.contextmanager
     def running(
-        self, *arguments: str, settings: Mapping[str, str] | None = None, ignoring: signal.Signals | None = None
+        self, *arguments: str, settings: Mapping[str, str] | None = None, through: Sequence[str] = ()
     ) -> Iterator[Running]:
-        """A command that stays up while the block runs. With `ignoring` it inherits that this signal is ignored."""
+        """A command that stays up while the block runs; `through` is a command that prepares the process and becomes ours."""
         stdout, stderr = (self._outputs / f"{len(list(self._outputs.iterdir()))}.{name}" for name in ("out", "err"))
-        command: list[Any] = [IDV, *arguments]
-        if ignoring:
-            command = ["/bin/sh", "-c", f"trap '' {ignoring.value}; exec \"$@\"", "sh", *command]
         with (
             stdout.open("wb") as out,
             stderr.open("wb") as err,
             subprocess.Popen(  # noqa: S603  our own console script
-                command,
+                [*through, IDV, *arguments],
                 cwd=self.folder,
                 env=self._environment(settings),
                 stdin=subprocess.DEVNULL,
@@ -141,3 +191,14 @@ class Workplace:
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def serving(work: Workplace, *options: str, through: Sequence[str] = (), **settings: str) -> Iterator[tuple[Running, str]]:
+    """The service and its address, once it answers."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    chosen = {"INCODE_SERVER_URL": "http://127.0.0.1:9", **SETTINGS, **settings}
+    with work.running("serve", "--port", str(port), *options, settings=chosen, through=through) as service:
+        service.wait_until(lambda: answers(f"{url}/healthz", 200), "the service")
+        yield service, url

@@ -1,7 +1,10 @@
 """`idv check`, `purge`, `rotate-keys`, `user` and `verifications`, run as an operator runs them."""
 
 import json
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from cryptography.fernet import Fernet
@@ -12,6 +15,8 @@ from tests.system.processes import SETTINGS, Workplace
 
 SECRETS = ("client-secret-of-the-system-tests", CLIENT_SECRET, SETTINGS["REDIRECT_SECRET"], SETTINGS["ENCRYPTION_KEYS"])
 COMMANDS = (("check",), ("purge",), ("rotate-keys",), ("user", "ana"), ("verifications",))
+
+CLIENT = ("INCODE_CLIENT_ID, INCODE_CLIENT_SECRET, CLIENT_AUTH_METHOD",)
 
 
 @pytest.fixture
@@ -30,16 +35,21 @@ def settings(provider_host: ProviderHost, database_url: str) -> dict[str, str]:
 def test_check_finds_nothing_wrong(work: Workplace, settings: dict[str, str]) -> None:
     ran = work.run("check", settings=settings)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert [line[:6] for line in ran.stdout.splitlines()] == ["ok    "] * 3
+    subjects = ("discovery", "clock", "keys", "client", "PUBLIC_URL", "REDIRECT_URI", "database")
+    assert [line.partition(":")[0] for line in ran.stdout.splitlines()] == [f"ok    {subject}" for subject in subjects]
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"INCODE_ISSUER": "https://auth.incode.com"}, ["discovery: the issuer is not INCODE_ISSUER", "INCODE_SERVER_URL"]),
+        ({"INCODE_ISSUER": "https://auth.incode.com"}, ["not https://auth.incode.com", "set INCODE_ISSUER to it"]),
         ({"INCODE_SERVER_URL": "http://127.0.0.1:9"}, ["connection failed", "may reach the provider"]),
         ({"SCOPES": "openid telepathy"}, ["does not list telepathy", "SCOPES"]),
         ({"ID_TOKEN_ALGORITHMS": "ES256"}, ["1 keys, none for ID_TOKEN_ALGORITHMS", "Look at ID_TOKEN_ALGORITHMS"]),
+        ({"INCODE_CLIENT_SECRET": "another-secret"}, ["client: is not accepted by the token endpoint: invalid_client", *CLIENT]),
+        ({"INCODE_CLIENT_ID": "another-client"}, ["client: is not accepted by the token endpoint: invalid_client", *CLIENT]),
+        ({"PUBLIC_URL": "http://idv.example", "ALLOW_HTTP": "true"}, ["PUBLIC_URL: is plain http", "Use https"]),
+        ({"REDIRECT_URI": "http://idp.example/x", "ALLOW_HTTP": "true"}, ["REDIRECT_URI: is plain http", "Use https"]),
         ({"DATABASE_URL": "sqlite+aiosqlite:///./empty.db"}, ["database: is at no revision", "Run: idv migrate"]),
         ({"DATABASE_URL": "sqlite+aiosqlite:////nowhere/idv.db"}, ["database: cannot be reached", "DATABASE_URL"]),
         ({"DATABASE_URL": "postgresql+asyncpg://u:hush@127.0.0.1:9/x"}, ["database: cannot be reached", "DATABASE_URL"]),
@@ -55,8 +65,48 @@ def test_check_says_what_is_wrong_and_how_to_mend_it(
     wrong = ran.stdout[ran.stdout.index("WRONG") :]
     for words in says:
         assert words in wrong
-    for secret in (*SECRETS, "hush"):
+    for secret in (*SECRETS, "hush", "another-secret"):
         assert secret not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_check_reads_what_discovery_does_not_offer(
+    work: Workplace, settings: dict[str, str], provider_host: ProviderHost
+) -> None:
+    new_sandbox(provider_host, Clock()).become("discovery-with-more")
+    ran = work.run("check", settings=settings)
+    assert ran.returncode == 1
+    assert "token_endpoint_auth_methods_supported: does not list client_secret_post" in ran.stdout
+
+
+class HalfAnHourBehind(BaseHTTPRequestHandler):
+    """A provider whose clock is half an hour behind ours."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) - 1800)
+
+    def do_GET(self) -> None:
+        host = f"http://{self.headers['Host']}"
+        names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+        body = json.dumps({"issuer": host, **{name: f"{host}/{name}" for name in names}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("skew", "verdict"), [("60", "WRONG clock: is 18"), ("1900", "ok    clock: agrees")])
+def test_check_compares_the_clocks(work: Workplace, settings: dict[str, str], skew: str, verdict: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), HalfAnHourBehind) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        ran = work.run("check", settings={**settings, "INCODE_SERVER_URL": url, "CLOCK_SKEW_SECONDS": skew})
+        server.shutdown()
+    assert verdict in ran.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

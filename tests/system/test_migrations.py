@@ -1,3 +1,4 @@
+import asyncio
 import re
 import sys
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from app.db import Base, Database
 from app.errors import DatabaseUnavailable
-from app.migrate import alembic_config, current_revision, newest_revision, upgrade
+from app.migrate import TURN, alembic_config, current_revision, newest_revision, upgrade
+from tests.harness.tables import Tables, on_postgresql_only
 from tests.system.processes import REPOSITORY, SETTINGS, Workplace
 
 ALEMBIC = Path(sys.executable).parent / "alembic"
@@ -114,11 +118,63 @@ async def test_a_migration_that_fails_leaves_nothing_half_done(database_url: str
     assert await on(database_url, tables) == {"alembic_version", "verifications"}
 
 
+@on_postgresql_only
+async def test_on_postgresql_every_column_has_a_type_of_its_own(database_url: str) -> None:
+    columns = await Tables(database_url).rows(
+        "SELECT table_name, column_name, data_type FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name <> 'alembic_version'"
+    )
+    found = {(each["table_name"], each["column_name"]): each["data_type"] for each in columns}
+    moments = {key for key in found if key[1].endswith("_at")}
+    sealed = {key for key in found if key[1].startswith("sealed_")}
+    assert len(moments) == 7
+    assert {found[key] for key in moments} == {"timestamp with time zone"}
+    assert len(sealed) == 5
+    assert {found[key] for key in sealed} == {"bytea"}
+    others = {key[1]: found[key] for key in found.keys() - moments - sealed}
+    assert {name: kind for name, kind in others.items() if kind not in {"text", "character varying"}} == {
+        "completed": "boolean",
+        "revision": "integer",
+    }
+
+
+@on_postgresql_only
+async def test_a_migration_waits_for_one_that_runs_already(database_url: str) -> None:
+    await on(database_url, to("base"))
+    database = Database(database_url, unhurried=True)
+    async with create_async_engine(database_url, poolclass=NullPool).begin() as other:
+        await other.execute(text(f"SELECT pg_advisory_xact_lock({TURN})"))
+        second = asyncio.create_task(upgrade(database))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+        while not second.done() and not await Tables(database_url).rows(waiting):
+            pass
+        assert not second.done()
+    await second
+    assert await current_revision(database) == newest_revision()
+    await database.close()
+
+
+@on_postgresql_only
+async def test_a_migration_that_cannot_have_its_locks_gives_up_soon_and_holds_nobody_up(database_url: str) -> None:
+    await on(database_url, to("base"))
+    async with create_async_engine(database_url, poolclass=NullPool).connect() as other:
+        await other.execute(text("LOCK TABLE alembic_version IN SHARE MODE"))
+        database = Database(database_url, unhurried=True)
+        async with asyncio.timeout(10):
+            with pytest.raises(DatabaseUnavailable) as caught:
+                await upgrade(database)
+        assert "lock timeout" in str(caught.value.__cause__)
+        assert await current_revision(database) is None
+        await database.close()
+    assert await on(database_url, tables) == {"alembic_version"}
+
+
 def test_there_is_one_newest_migration_and_all_have_dated_names() -> None:
     directory = ScriptDirectory.from_config(alembic_config())
     assert directory.get_heads() == [newest_revision()]
     for script in directory.walk_revisions():
         assert re.fullmatch(r"\d{4}_\d{2}_\d{2}_[a-z0-9_]+\.py", Path(script.path).name)
+        assert re.fullmatch(r"\d{10}", script.revision)
         assert script.doc
 
 

@@ -2,7 +2,6 @@ import json
 import re
 import signal
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.harness.databases import POSTGRES_URL, PostgresDatabases, postgres_or_skip, service_url
 from tests.harness.service import query_of
-from tests.system.processes import ADMIN_KEY, IDP_KEY, SETTINGS, Running, Workplace, answers, free_port
+from tests.system.processes import ADMIN_KEY, IDP_KEY, SETTINGS, Workplace, answers, free_port, serving
 
 READY = {"status": "ready", "checks": {"database": "ok", "migrations": "ok"}}
 
@@ -49,25 +48,13 @@ def refusals(work: Workplace, *command: str, settings: dict[str, str]) -> dict[s
     refused = work.run(*(command or ("serve", "--port", str(free_port()))), settings=settings)
     assert (refused.returncode, refused.stdout) == (2, ""), refused.stderr
     assert "Traceback" not in refused.stderr
-    for private in ("4711", IDP_KEY, ADMIN_KEY, SETTINGS["REDIRECT_SECRET"], SETTINGS["INCODE_CLIENT_SECRET"]):
+    for private in ("Marked", IDP_KEY, ADMIN_KEY, SETTINGS["REDIRECT_SECRET"], SETTINGS["INCODE_CLIENT_SECRET"]):
         assert private not in refused.stderr
     lines = [line.partition(": ") for line in refused.stderr.splitlines()]
     said = {name: text for name, _, text in lines}
     assert len(said) == len(lines), "one line for each"
     assert all(re.fullmatch(r"[A-Z0-9_]+", name) and text for name, text in said.items()), refused.stderr
     return said
-
-
-@contextmanager
-def serving(work: Workplace, *options: str, **settings: str) -> Iterator[tuple[Running, str]]:
-    """The service and its address, once it answers."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with work.running(
-        "serve", "--port", str(port), *options, settings={"INCODE_SERVER_URL": "http://127.0.0.1:9", **SETTINGS, **settings}
-    ) as service:
-        service.wait_until(lambda: answers(f"{url}/healthz", 200), "the service")
-        yield service, url
 
 
 def start(url: str, **body: Any) -> httpx.Response:
@@ -181,7 +168,7 @@ def provoke(client: httpx.Client, work: Workplace) -> tuple[list[int], list[str]
     responses += [
         client.post("/v1/callback", json={**callback, "state": "marked-4711"}),
         client.post("/v1/callback", json=callback),
-        client.get(address, params={"marked": "4711"}),
+        client.get(address, params={"marked": "marked-4711"}),
         client.post(f"{address}/reset", json={"identity": "marked-4711"}),
         client.post(f"{address}/reset"),
         client.get("/marked-4711"),
@@ -201,7 +188,7 @@ def provoke(client: httpx.Client, work: Workplace) -> tuple[list[int], list[str]
     claim = responses[2].json()["claims"]["https://incode.com/idv"]
     assert len(claim["pii"]) >= 4
     return statuses, [
-        *("4711", "marked", email, arrived["code"], arrived["state"], query_of(started["redirect_url"])["nonce"]),
+        *("marked", email, arrived["code"], arrived["state"], query_of(started["redirect_url"])["nonce"]),
         *(str(value) for value in claim["pii"].values()),
         *(claim["identity_id"], claim["interview_id"], str(claim["auth_overall_score"])),
         *(SETTINGS[name] for name in ("INCODE_CLIENT_SECRET", "REDIRECT_SECRET", "ENCRYPTION_KEYS")),

@@ -10,7 +10,7 @@ from app.domain import Caller, Role
 from app.settings import Settings
 from tests.system.processes import Workplace
 
-FRESH = ("REDIRECT_SECRET", "ENCRYPTION_KEYS", "API_KEYS", "ADMIN_API_KEYS")
+FRESH = ("REDIRECT_SECRET", "ENCRYPTION_KEYS", "API_KEYS", "ADMIN_API_KEYS", "POSTGRES_PASSWORD")
 
 
 def entries(file: Path) -> dict[str, str]:

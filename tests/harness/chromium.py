@@ -1,0 +1,63 @@
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Browser, Page, Request, async_playwright
+
+SECONDS = 20
+QUIETLY = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium_or_skip() -> str:
+    """Where Chromium is; without one the test is skipped, unless REQUIRE_BROWSER says that it may not be."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None and os.environ.get("REQUIRE_BROWSER") != "1":
+        pytest.skip("needs Chromium")
+    assert found, "REQUIRE_BROWSER=1, and there is no Chromium"
+    return found
+
+
+class Visit:
+    """A page in Chromium, with what its console says and every host that it asked."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        page.set_default_timeout(SECONDS * 1000)
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+        page.on("request", self._asked)
+
+    def _asked(self, request: Request) -> None:
+        address = urlsplit(request.url.removeprefix("blob:"))
+        if address.scheme != "data":
+            self.hosts.add(address.netloc)
+
+
+@asynccontextmanager
+async def launched(chromium: str) -> AsyncIterator[Browser]:
+    """A new browser with an empty profile."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIETLY)
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def visiting(chromium: str) -> AsyncIterator[Visit]:
+    """A page in a browser of its own."""
+    async with launched(chromium) as browser:
+        yield Visit(await (await browser.new_context()).new_page())

@@ -1,0 +1,78 @@
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+SECONDS = 60
+# It holds nothing that must outlive a crash of the machine.
+FASTER = "-c fsync=off -c listen_addresses=127.0.0.1 -c shared_buffers=16MB -c max_connections=40"
+
+
+class PostgresServer:
+    """A server of the test's own, which it may stop and start again."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+            self._port = probe.getsockname()[1]
+        self._programs = programs
+        self._folder = folder
+        self._user = _user()
+        if self._user:
+            shutil.chown(folder, self._user)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self._port}/postgres"
+
+    def create(self) -> None:
+        self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--no-instructions")
+
+    def start(self) -> None:
+        self._run("pg_ctl", "start", "--wait", "--log", f"{self._folder}/log", f"-o -p {self._port} -k {self._folder} {FASTER}")
+
+    def stop(self, mode: str = "fast") -> None:
+        self._run("pg_ctl", "stop", "--wait", "--mode", mode)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(  # noqa: S603  the server's own programs
+            [self._programs / program, "--pgdata", f"{self._folder}/data", *arguments],
+            user=self._user,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=SECONDS,
+            check=True,
+        )
+
+
+def _user() -> str | None:
+    """Whom the server runs as: it refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+@contextmanager
+def own_server() -> Iterator[PostgresServer]:
+    """A running server; skips the test where PostgreSQL's programs are not installed."""
+    if not PROGRAMS:
+        pytest.skip("no PostgreSQL programs in /usr/lib/postgresql")
+    # Not in the test's own folder, which the server's user may not enter.
+    with tempfile.TemporaryDirectory(prefix="idv-postgres-", ignore_cleanup_errors=True) as folder:
+        server = PostgresServer(PROGRAMS[-1], Path(folder))
+        server.create()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop("immediate")

@@ -1,0 +1,52 @@
+"""The OpenAPI document is linted by Redocly, with the rules of redocly.yaml."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.main import create_app
+from tests.harness.service import settings_for
+from tests.system.processes import REPOSITORY
+
+PINNED = "@redocly/cli@2.77.0"
+QUIETLY = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true", "npm_config_fetch_retries": "1"}
+SECONDS = 120
+
+
+def redocly(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603  a version that is pinned
+        [str(shutil.which("npx")), "--yes", PINNED, *arguments],
+        cwd=folder,
+        env={**os.environ, **QUIETLY},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@pytest.fixture
+def linter(tmp_path: Path) -> Path:
+    """An empty folder where Redocly runs."""
+    if shutil.which("npx") is None:
+        pytest.skip("needs npx, which comes with Node.js")
+    try:
+        found = redocly("--version", folder=tmp_path).returncode == 0
+    except subprocess.TimeoutExpired:
+        found = False
+    if not found:
+        pytest.skip(f"{PINNED} cannot be fetched or does not run here")
+    return tmp_path
+
+
+def test_redocly_finds_nothing_wrong_with_the_openapi_document(linter: Path) -> None:
+    app = create_app(settings_for("http://127.0.0.1:9", "sqlite+aiosqlite:///./idv.db"))
+    document = linter / "openapi.json"
+    document.write_text(json.dumps(app.openapi()), encoding="utf-8")
+    linted = redocly("lint", str(document), "--config", str(REPOSITORY / "redocly.yaml"), folder=linter)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
