@@ -6,6 +6,7 @@ Many processes write to files in the folder that `PROMETHEUS_MULTIPROC_DIR` name
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -97,10 +100,30 @@ class Metrics:
         """All metrics in Prometheus's text format."""
         if self._folder is None:
             return generate_latest(self._registry)
-        _forget_gauges_of_the_dead(Path(self._folder))
         everybodys = CollectorRegistry()
-        MultiProcessCollector(everybodys, path=self._folder)  # type: ignore[no-untyped-call]
+        everybodys.register(_EverybodysMetrics(Path(self._folder)))
         return generate_latest(everybodys)
+
+
+class _EverybodysMetrics(Collector):
+    """What every process that shares the folder has counted."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        _forget_gauges_of_the_dead(self._folder)
+        begun = [str(file) for file in self._folder.glob("*.db") if _has_begun(file)]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(begun)  # type: ignore[no-untyped-call]
+        return metrics
+
+
+def _has_begun(file: Path) -> bool:
+    """Whether there is something in it: a process that starts makes its files empty, and the library cannot read such a one."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _forget_gauges_of_the_dead(folder: Path) -> None:

@@ -38,8 +38,13 @@ class Visit:
         page.set_default_timeout(SECONDS * 1000)
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+        page.on("requestfailed", self._failed)
         page.on("request", self._asked)
+
+    def _failed(self, request: Request) -> None:
+        # Whoever leaves a page early gives its picture up: that is the person's doing, not the page's.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"failed: {request.url}")
 
     def _asked(self, request: Request) -> None:
         address = urlsplit(request.url.removeprefix("blob:"))

@@ -1,5 +1,6 @@
 """What an operator's machinery sees of processes that really run: metrics of all workers together, and traces."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,14 @@ def test_what_a_killed_worker_had_in_hand_is_forgotten(work: Workplace, connecte
         waiting.join()
         service.wait_until(lambda: len(service.workers()) == 2, "new workers")
         eventually(lambda: sum(measured(url, "idv_http_requests_in_flight").values()) == 1, "the new ones' own count")
+
+
+def test_a_worker_that_has_only_begun_to_count_spoils_nobodys_count(work: Workplace, connected: dict[str, str]) -> None:
+    with serving(work, "--workers", "2", **connected) as (_, url):
+        [folder] = work.temporary.iterdir()
+        for kind in ("counter", "histogram", "gauge_livesum"):
+            (folder / f"{kind}_{os.getpid()}.db").touch()
+        assert sum(measured(url, "idv_http_requests_in_flight").values()) == 1
 
 
 def _expect_no_answer(caller: Caller, login: object) -> None:
