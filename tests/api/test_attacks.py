@@ -22,8 +22,6 @@ from tests.harness.waiting import arrivals
 
 ANA, EVE = "auth0|ana", "auth0|eve"
 ANA_HERSELF, EVE_HERSELF = "ana@example.com", "eve@example.com"
-PATIENT = {"http_timeout_seconds": 6.5}
-"""For tests that hold the provider, so that a slow machine never runs into the time-out."""
 ANOTHER_SECRET = "another-secret-0123456789-0123456789-0123456789"
 
 
@@ -232,7 +230,7 @@ async def test_a_step_up_that_was_started_before_a_reset(service: Service, clock
 
 @pytest.mark.parametrize("identity", [False, True])
 async def test_a_reset_during_an_exchange(make_service: MakeService, clock: Clock, *, identity: bool) -> None:
-    service = await make_service(**PATIENT)
+    service = await make_service()
     await enrol(service, clock)
     started = await service.start(ANA, force=True)
     back = await service.visit(started)
@@ -250,7 +248,7 @@ async def test_a_reset_during_an_exchange(make_service: MakeService, clock: Cloc
 
 
 async def test_a_reset_during_the_exchange_of_a_user_without_a_record(make_service: MakeService) -> None:
-    service = await make_service(**PATIENT)
+    service = await make_service()
     started = await service.start(ANA)
     back = await service.visit(started)
     with service.sandbox.hold("token") as gate:
@@ -263,7 +261,7 @@ async def test_a_reset_during_the_exchange_of_a_user_without_a_record(make_servi
 
 
 async def test_an_erasure_during_an_exchange_is_final(make_service: MakeService) -> None:
-    service = await make_service(**PATIENT)
+    service = await make_service()
     started = await service.start(ANA)
     back = await service.visit(started)
     with service.sandbox.hold("token") as gate:
@@ -304,7 +302,7 @@ async def test_another_person_after_enrolment_takes_the_verification_away_but_no
 
 
 async def test_two_people_at_once_in_an_account_without_an_identity(make_service: MakeService, clock: Clock) -> None:
-    services = [await make_service(**PATIENT) for _ in range(2)]
+    services = [await make_service() for _ in range(2)]
     callbacks = []
     for service, person in zip(services, (ANA_HERSELF, EVE_HERSELF), strict=True):
         started = await service.start(ANA)

@@ -166,7 +166,7 @@ async def test_a_pending_attempt_expires_when_its_time_is_over_and_not_before(se
 
 
 async def test_an_exchange_is_interrupted_after_20_seconds_and_not_before(make_service: MakeService, clock: Clock) -> None:
-    service = await make_service(http_timeout_seconds=6.5)
+    service = await make_service()
     started = await service.start(USER)
     back = await service.visit(started)
     with service.sandbox.hold("token") as gate:

@@ -18,8 +18,6 @@ from tests.harness.waiting import arrivals, until
 
 USER = "auth0|ana"
 EMAIL = "ana@example.com"
-PATIENT = {"http_timeout_seconds": 6.5}
-"""For tests that hold the provider, so that a slow machine never runs into the time-out."""
 
 
 def gist(decision: Json) -> tuple[str, str]:
@@ -416,7 +414,7 @@ async def test_a_repeated_error_with_its_state_goes_to_its_own_attempt(service: 
 
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_fifty_at_once_give_one_exchange_and_equal_answers(make_service: MakeService, processes: int) -> None:
-    services = [await make_service(**PATIENT) for _ in range(processes)]
+    services = [await make_service() for _ in range(processes)]
     body = await answered(services[0], await services[0].start(USER, email=EMAIL))
 
     answers = await asyncio.gather(*(post(services[n % processes], body) for n in range(50)))
@@ -444,7 +442,7 @@ class Queries:
 async def test_while_a_callback_exchanges_a_repeat_waits_and_another_is_told_to_come_back(
     make_service: MakeService, processes: int
 ) -> None:
-    first, second = [await make_service(**PATIENT) for _ in range(processes)] * (3 - processes)
+    first, second = [await make_service() for _ in range(processes)] * (3 - processes)
     body = await answered(first, await first.start(USER))
     await second.status(USER)
     with first.sandbox.hold("token") as gate:
@@ -532,7 +530,7 @@ async def interrupt(service: Service, body: Json) -> None:
 
 
 async def test_an_interrupted_exchange_is_given_up_after_twenty_seconds(make_service: MakeService, clock: Clock) -> None:
-    service = await make_service(**PATIENT)
+    service = await make_service()
     first = await enrol(service, clock)
     started = await service.start(USER, force=True)
     body = await answered(service, started)
@@ -557,7 +555,7 @@ async def test_an_interrupted_exchange_is_given_up_after_twenty_seconds(make_ser
 
 
 async def test_before_the_twenty_seconds_are_over_a_repeat_does_not_give_up(make_service: MakeService, clock: Clock) -> None:
-    service = await make_service(**PATIENT)
+    service = await make_service()
     body = await answered(service, await service.start(USER))
     await interrupt(service, body)
     began_at = clock.now
@@ -574,7 +572,7 @@ async def test_before_the_twenty_seconds_are_over_a_repeat_does_not_give_up(make
 
 
 async def test_after_an_interruption_the_user_can_start_again_at_once(make_service: MakeService, clock: Clock) -> None:
-    service = await make_service(attempt_limit=1, **PATIENT)
+    service = await make_service(attempt_limit=1)
     body = await answered(service, await service.start(USER))
     await interrupt(service, body)
 
@@ -592,7 +590,7 @@ async def test_after_an_interruption_the_user_can_start_again_at_once(make_servi
 
 
 async def test_an_interruption_does_not_count_towards_the_limit(make_service: MakeService, clock: Clock) -> None:
-    service = await make_service(attempt_limit=1, **PATIENT)
+    service = await make_service(attempt_limit=1)
     body = await answered(service, await service.start(USER))
     await interrupt(service, body)
     clock.advance(seconds=20)
@@ -602,7 +600,7 @@ async def test_an_interruption_does_not_count_towards_the_limit(make_service: Ma
 
 
 async def test_many_who_find_an_interrupted_exchange_get_one_answer(make_service: MakeService, clock: Clock) -> None:
-    services = [await make_service(**PATIENT) for _ in range(2)]
+    services = [await make_service() for _ in range(2)]
     body = await answered(services[0], await services[0].start(USER))
     await interrupt(services[0], body)
     clock.advance(seconds=20)
@@ -618,7 +616,7 @@ async def test_many_who_find_an_interrupted_exchange_get_one_answer(make_service
 async def test_an_exchange_that_comes_back_after_twenty_seconds_changes_nothing(
     make_service: MakeService, clock: Clock, *, found: bool
 ) -> None:
-    service, other = await make_service(**PATIENT), await make_service(**PATIENT)
+    service, other = await make_service(), await make_service()
     started = await service.start(USER)
     body = await answered(service, started)
     given_up: httpx.Response | None = None
@@ -640,7 +638,7 @@ async def test_an_exchange_that_comes_back_after_twenty_seconds_changes_nothing(
 
 
 async def test_an_exchange_that_takes_less_than_twenty_seconds_counts(make_service: MakeService, clock: Clock) -> None:
-    service = await make_service(**PATIENT)
+    service = await make_service()
     body = await answered(service, await service.start(USER))
     with service.sandbox.hold("token") as gate:
         slow = asyncio.create_task(post(service, body))
@@ -651,7 +649,7 @@ async def test_an_exchange_that_takes_less_than_twenty_seconds_counts(make_servi
 
 
 async def test_a_new_process_answers_for_one_that_died(make_service: MakeService, sandbox: Sandbox, clock: Clock) -> None:
-    dying, heir = await make_service(**PATIENT), await make_service(**PATIENT)
+    dying, heir = await make_service(), await make_service()
     started = await dying.start(USER)
     body = await answered(dying, started)
     await interrupt(dying, body)

@@ -18,10 +18,15 @@ from app.errors import DatabaseUnavailable
 from tests.harness.service import Service, problem
 from tests.harness.silence import Wire
 from tests.harness.tables import on_postgresql_only, on_sqlite_only
-from tests.harness.waiting import until
+from tests.harness.waiting import PATIENCE, until
 
 CALLERS_WAIT_SECONDS = 10
 MOST_CONNECTIONS = db.CONNECTIONS + db.MORE_CONNECTIONS_UNDER_LOAD
+
+
+def test_no_wait_for_the_database_outlasts_a_caller() -> None:
+    assert db.POOL_SECONDS + max(db.CONNECT_SECONDS, db.ANSWER_SECONDS) < CALLERS_WAIT_SECONDS
+    assert db.BUSY_TIMEOUT_MS / 1000 < CALLERS_WAIT_SECONDS
 
 
 @contextlib.asynccontextmanager
@@ -44,7 +49,7 @@ async def test_more_requests_than_connections_are_all_told_in_time_and_served_af
     await service.start("auth0|ana")
     async with behind(database_url) as other:
         await other.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
-        async with asyncio.timeout(CALLERS_WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             requests = asyncio.gather(*(service.idp.get("/v1/users/ana") for _ in range(3 * MOST_CONNECTIONS)))
             await until(lambda: service.app.state.services.database.engine.pool.checkedout() == MOST_CONNECTIONS)
             assert (await service.idp.get("/healthz")).status_code == 200
@@ -61,7 +66,7 @@ async def test_a_file_that_somebody_else_keeps_locked_is_told_of_in_time(service
     await service.start("auth0|ana")
     with closing(sqlite3.connect(database_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        async with asyncio.timeout(CALLERS_WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             starts = (service.idp.post("/v1/verifications", json={"user_id": "ana"}) for _ in range(2 * MOST_CONNECTIONS))
             responses = await asyncio.gather(*starts)
             assert (await service.idp.get("/healthz")).status_code == 200
@@ -78,7 +83,7 @@ async def test_a_lock_is_not_waited_for_without_end_and_the_callback_can_be_repe
     back = await service.visit(started)
     async with behind(database_url) as other:
         await other.execute(text("SELECT 1 FROM verifications FOR UPDATE"))
-        async with asyncio.timeout(CALLERS_WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             is_told_of(await service.send_callback("auth0|ana", started, **back))
 
     assert (await service.finish("auth0|ana", started, **back))["reason"] == "verified"
@@ -124,7 +129,7 @@ async def test_a_server_that_falls_silent_is_told_of_in_time_and_used_again(data
         if connected:
             assert await answer_of(database) == 1
         wire.cut()
-        async with asyncio.timeout(CALLERS_WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             with pytest.raises(DatabaseUnavailable):
                 await answer_of(database)
         wire.mend()
@@ -157,7 +162,7 @@ async def test_every_connection_has_its_time_limits(database_url: str, *, unhurr
 @on_postgresql_only
 async def test_a_statement_that_takes_too_long_is_ended_by_the_server(database_url: str) -> None:
     database = Database(database_url)
-    async with asyncio.timeout(CALLERS_WAIT_SECONDS):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(DatabaseUnavailable) as caught:
             async with database.reading() as session:
                 await session.execute(text("SELECT pg_sleep(60)"))

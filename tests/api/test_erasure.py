@@ -22,7 +22,7 @@ from tests.harness.provider import PUBLIC_URL, ProviderHost
 from tests.harness.service import Json, Service, problem, query_of
 from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.tampering import TamperedProvider
-from tests.harness.waiting import arrivals
+from tests.harness.waiting import PATIENCE, arrivals
 from tests.system.processes import ADMIN_KEY, SETTINGS, Workplace, answers, free_port
 
 USER = "auth0|ana-4711"
@@ -37,9 +37,7 @@ PIECE = 6
 
 @pytest.fixture
 async def service(make_service: MakeService) -> Service:
-    return await make_service(
-        public_url=PUBLIC_URL, return_urls=RETURN_TO, scopes=ALL_SCOPES, store_tokens=True, http_timeout_seconds=6.5
-    )
+    return await make_service(public_url=PUBLIC_URL, return_urls=RETURN_TO, scopes=ALL_SCOPES, store_tokens=True)
 
 
 async def erase(service: Service, user_id: str) -> None:
@@ -331,7 +329,7 @@ def test_neither_files_nor_log_of_the_running_service_hold_anything_of_an_erased
             "sandbox", "--client-id", "system-tests", *redirect_uris, "--port", str(ports[0]), settings=secret
         ) as sandbox,
         work.running("serve", "--port", str(ports[1]), settings=settings) as service,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}) as client,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE) as client,
     ):
         sandbox.wait_until(lambda: answers(f"{provider}/.well-known/openid-configuration", 200), "the sandbox")
         service.wait_until(lambda: answers(f"{url}/healthz", 200), "the service")
@@ -358,7 +356,8 @@ def live_for_real(client: httpx.Client) -> tuple[set[str], set[str]]:
         address = started["redirect_url"]
         if flow == "hosted":
             address = client.get(address).headers["Location"]
-        back = httpx.get(address.partition("?")[0], params={**query_of(address), "outcome": outcome}).headers["Location"]
+        chosen = {**query_of(address), "outcome": outcome}
+        back = httpx.get(address.partition("?")[0], params=chosen, timeout=PATIENCE).headers["Location"]
         if flow == "hosted":
             back = client.get(back).headers["Location"]
         arrived = query_of(back)

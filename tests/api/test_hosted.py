@@ -131,7 +131,7 @@ async def test_a_reload_gives_the_same_return_and_exchanges_nothing(hosted: Serv
 
 
 async def test_two_reloads_while_the_code_is_exchanged_get_the_same_return(make_service: MakeService, sandbox: Sandbox) -> None:
-    service = await make_service(**HOSTED, http_timeout_seconds=6.5)
+    service = await make_service(**HOSTED)
     started = await start(service)
     async with Browser(service) as browser:
         address = await browser.at_provider(await browser.launch(started))
@@ -193,7 +193,7 @@ async def test_a_person_who_takes_too_long_comes_back_all_the_same(hosted: Servi
 
 
 async def test_an_exchange_that_died_brings_the_browser_back(make_service: MakeService, sandbox: Sandbox, clock: Clock) -> None:
-    service = await make_service(**HOSTED, http_timeout_seconds=6.5)
+    service = await make_service(**HOSTED)
     started = await start(service)
     async with Browser(service) as browser:
         address = await browser.at_provider(await browser.launch(started))

@@ -101,7 +101,7 @@ async def test_nothing_personal_and_no_secret_is_in_the_database_in_the_clear(
 
 @pytest.mark.parametrize("endpoint", ["discovery", "token", "jwks", "userinfo"])
 async def test_no_transaction_is_open_while_the_provider_is_asked(make_service: MakeService, endpoint: Endpoint) -> None:
-    service = await make_service(http_timeout_seconds=6.5)
+    service = await make_service()
     if endpoint == "discovery":
         with service.sandbox.hold(endpoint) as gate:
             request: asyncio.Task[Json] = asyncio.create_task(service.start(USER))

@@ -219,7 +219,7 @@ async def test_unknown_keys_cost_one_refetch_a_minute(service: Service, provider
 
 
 async def test_unknown_keys_at_once_cost_one_refetch(make_service: MakeService, provider: TamperedProvider) -> None:
-    service = await make_service(http_timeout_seconds=6.5)
+    service = await make_service()
     await _with_unknown_keys(service, provider)
     started = [await service.start(f"auth0|{n}") for n in range(10)]
     visits = [(one, await service.visit(one)) for one in started]

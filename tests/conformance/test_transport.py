@@ -25,7 +25,7 @@ from tests.harness.provider import CLIENT_SECRET, ProviderHost
 from tests.harness.service import CLAIM, Json, Service
 from tests.harness.tables import on_sqlite_only
 from tests.harness.tampering import PATHS, TamperedProvider
-from tests.harness.waiting import until
+from tests.harness.waiting import PATIENCE, until
 from tests.harness.wire import (
     DROP_SECONDS,
     Call,
@@ -555,7 +555,7 @@ async def test_after_fifty_callbacks_that_were_given_up_the_next_is_verified(
 async def test_bytes_after_an_answer_are_not_the_next_answer(
     make_service: MakeService, provider_host: ProviderHost, provider: TamperedProvider, login: Login
 ) -> None:
-    async with httpx.AsyncClient(base_url=provider_host.url) as client:
+    async with httpx.AsyncClient(base_url=provider_host.url, timeout=PATIENCE) as client:
         document = (await client.get(PATHS["discovery"])).json()
         keys = (await client.get(PATHS["jwks"])).content
 

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, Page, Request, async_playwright
 
-SECONDS = 20
+from tests.harness.waiting import PATIENCE
+
 QUIETLY = (
     "--no-sandbox",
     "--disable-gpu",
@@ -35,7 +36,7 @@ class Visit:
         self.page = page
         self.complaints: list[str] = []
         self.hosts: set[str] = set()
-        page.set_default_timeout(SECONDS * 1000)
+        page.set_default_timeout(PATIENCE * 1000)
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("requestfailed", self._failed)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from app.sandbox import Sandbox
 from app.settings import GivenSettings, Settings
 from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI
+from tests.harness.waiting import PATIENCE
 
 IDP_KEY = "idp-key-0123456789-0123456789-0123456789"
 OTHER_IDP_KEY = "other-key-0123456789-0123456789-0123456789"
@@ -34,6 +35,7 @@ def settings_for(provider_url: str, database_url: str, **changes: Any) -> Settin
         "redirect_uri": REDIRECT_URI,
         "database_url": database_url,
         "scopes": "openid profile email",
+        "http_timeout_seconds": 6.5,  # a slow machine is no provider that is away
     }
     return GivenSettings(**{**values, **changes})
 
@@ -52,7 +54,7 @@ class Service:
         self.transport = httpx.ASGITransport(app)
         self.idp = self.client(IDP_KEY)
         self.admin = self.client(ADMIN_KEY)
-        self.browser = httpx.AsyncClient(verify=_NO_TLS)
+        self.browser = httpx.AsyncClient(verify=_NO_TLS, timeout=PATIENCE)
 
     def client(self, key: str | None) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {key}"} if key else {}

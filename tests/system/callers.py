@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import httpx
 
 from tests.harness.service import Json, query_of
+from tests.harness.waiting import PATIENCE
 from tests.system.processes import ADMIN_KEY, IDP_KEY
-
-PATIENCE = httpx.Timeout(30.0)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Caller:
         assert response.status_code == 200, response.text
         started = response.json()
         address = started["redirect_url"].partition("?")[0]
-        back = httpx.get(address, params={**query_of(started["redirect_url"]), "outcome": "verified"})
+        back = httpx.get(address, params={**query_of(started["redirect_url"]), "outcome": "verified"}, timeout=PATIENCE)
         arrived = query_of(back.headers["Location"])
         verification_id = started["verification"]["id"]
         return Login(verification_id, {"user_id": user_id, "verification_id": verification_id, **arrived}, arrived["code"])

@@ -17,9 +17,10 @@ from pathlib import Path
 import httpx
 from cryptography.fernet import Fernet
 
+from tests.harness.waiting import PATIENCE
+
 IDV = Path(sys.executable).parent / "idv"
 REPOSITORY = Path(__file__).resolve().parents[2]
-SECONDS = 20.0
 
 IDP_KEY = "idp-key-of-the-system-tests-0123456789"
 ADMIN_KEY = "admin-key-of-the-system-tests-0123456789"
@@ -36,7 +37,7 @@ SETTINGS = {
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
     """Return once `condition` holds; a test that waits in vain fails here."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.02)
@@ -51,7 +52,7 @@ def free_port() -> int:
 
 def answers(url: str, status: int) -> bool:
     try:
-        return httpx.get(url).status_code == status
+        return httpx.get(url, timeout=PATIENCE).status_code == status
     except httpx.TransportError:
         return False
 
@@ -103,7 +104,7 @@ class Running:
     def end(self, by: signal.Signals) -> int:
         """Send the signal and return the exit code."""
         self.process.send_signal(by)
-        return self.process.wait(SECONDS)
+        return self.process.wait(PATIENCE)
 
 
 class Workplace:
@@ -136,7 +137,7 @@ class Workplace:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -158,7 +159,7 @@ class Workplace:
             )
             os.close(theirs)
             screen.write(typed.encode())
-            watchdog = threading.Timer(SECONDS, process.kill)
+            watchdog = threading.Timer(PATIENCE, process.kill)
             watchdog.start()
             shown = b""
             with process, contextlib.suppress(OSError):  # EIO: the last one who had the terminal open is gone

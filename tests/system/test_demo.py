@@ -9,6 +9,7 @@ from html import unescape
 import httpx
 import pytest
 
+from tests.harness.waiting import PATIENCE
 from tests.system.processes import Running, Workplace, after
 
 pytestmark = pytest.mark.usefixtures("alone")  # two demos at once would take the ports that a test has made busy
@@ -51,7 +52,7 @@ def test_it_stays_up_beside_busy_ports_and_prints_one_address_where_acme_logs_pe
         assert addresses
         assert not {"7000", "8000", "8001", "9000"} & set(addresses)
         [acme] = re.findall(r"^ *(http://\S+)$", demo.output, re.MULTILINE)
-        with httpx.Client(base_url=acme) as browser:
+        with httpx.Client(base_url=acme, timeout=PATIENCE) as browser:
             [csrf] = re.findall(r'name="csrf" value="([^"]+)"', browser.get("/").text)
             provider = browser.post("/login", data={"csrf": csrf, "email": "noor@example.com"}).headers["Location"]
             [verified] = re.findall(r'class="choice main" href="([^"]+)"', browser.get(provider).text)
@@ -59,13 +60,14 @@ def test_it_stays_up_beside_busy_ports_and_prints_one_address_where_acme_logs_pe
         assert result.status_code == 200
         assert "<h1>Welcome, Noor</h1>" in result.text
         [docs] = re.findall(r'href="(http://\S+/docs)"', result.text)
-        assert httpx.get(docs).status_code == 200
+        assert httpx.get(docs, timeout=PATIENCE).status_code == 200
         assert f"«Authorize» in {docs} " in demo.output
         service = docs.removesuffix("/docs")
         keys = dict(re.findall(r"^ *(\w+Key) +(\S+)$", demo.output, re.MULTILINE))
-        assert keys.keys() == httpx.get(service + "/openapi.json").json()["components"]["securitySchemes"].keys()
+        document = httpx.get(service + "/openapi.json", timeout=PATIENCE).json()
+        assert keys.keys() == document["components"]["securitySchemes"].keys()
         for scheme, reset in (("IdpKey", 403), ("AdminKey", 200)):
-            with httpx.Client(base_url=service, headers={"Authorization": f"Bearer {keys[scheme]}"}) as caller:
+            with httpx.Client(base_url=service, headers={"Authorization": f"Bearer {keys[scheme]}"}, timeout=PATIENCE) as caller:
                 assert caller.get("/v1/users/acme").json()["reason"] == "never_verified"
                 assert caller.post("/v1/users/acme/reset", json={}).status_code == reset
 

@@ -8,7 +8,8 @@ import pytest
 
 from app.sandbox import Sandbox
 from tests.harness.tables import Tables
-from tests.system.callers import PATIENCE, Caller, Login
+from tests.harness.waiting import PATIENCE
+from tests.system.callers import Caller, Login
 from tests.system.processes import IDP_KEY, Workplace, serving
 
 TIMES = 100

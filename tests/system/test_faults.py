@@ -16,12 +16,11 @@ from sqlalchemy.pool import NullPool
 
 from app.domain import INTERRUPTED_AFTER
 from app.sandbox import Sandbox
-from app.server import GRACE_SECONDS
 from tests.harness.databases import migrate
 from tests.harness.postgres_server import PostgresServer, own_server
 from tests.harness.service import problem
 from tests.harness.tables import Tables, on_postgresql_only, on_sqlite_only
-from tests.harness.waiting import arrivals, until
+from tests.harness.waiting import PATIENCE, arrivals, until
 from tests.system.callers import Caller, Load, Login
 from tests.system.processes import Workplace, answers, serving
 
@@ -114,7 +113,7 @@ async def test_a_worker_killed_while_it_commits_loses_no_attempt(
 async def somebody_waits_for_a_lock(database_url: str) -> None:
     tables = Tables(database_url)
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not await tables.rows(waiting):
             pass
 
@@ -139,7 +138,7 @@ async def test_a_callback_that_is_under_way_is_answered_before_the_process_ends(
             assert not callback.done()
         answer = await callback
         assert (answer.status_code, answer.json()["reason"]) == (200, "verified")
-        assert service.process.wait(GRACE_SECONDS) == 0
+        assert service.process.wait(PATIENCE) == 0
         assert service.errors == ""
     assert exchanges(provider, login) == 1
 

@@ -18,8 +18,9 @@ from app.sandbox import Sandbox
 from tests.harness.provider import ProviderHost
 from tests.harness.service import ENCRYPTION_KEY, REDIRECT_SECRET, Service, settings_for
 from tests.harness.tables import Tables, on_postgresql_only, on_sqlite_only
+from tests.harness.waiting import PATIENCE
 from tests.system.callers import Caller
-from tests.system.processes import SECONDS, SETTINGS, Workplace, serving
+from tests.system.processes import SETTINGS, Workplace, serving
 
 ID = re.compile(r"idv_[0-9a-f]{32}")
 REFUSAL = {"error": "access_denied", "error_description": "ana.torres@private.example said no"}
@@ -410,7 +411,7 @@ def connection_to(service: Service) -> sqlite3.Connection:
 def bytes_in(file: str) -> bytes:
     """Of the database and its log, read by another process: closing the file in this one would end SQLite's locks in it."""
     cat = ["/bin/sh", "-c", 'cat "$1"*', "sh", file]
-    return subprocess.run(cat, capture_output=True, check=True, timeout=SECONDS).stdout  # noqa: S603  our own file
+    return subprocess.run(cat, capture_output=True, check=True, timeout=PATIENCE).stdout  # noqa: S603  our own file
 
 
 @on_sqlite_only

@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness.databases import POSTGRES_URL, PostgresDatabases, postgres_or_skip, service_url
 from tests.harness.service import query_of
+from tests.harness.waiting import PATIENCE
 from tests.system.processes import ADMIN_KEY, IDP_KEY, SETTINGS, Workplace, answers, free_port, serving
 
 READY = {"status": "ready", "checks": {"database": "ok", "migrations": "ok"}}
@@ -59,7 +60,7 @@ def refusals(work: Workplace, *command: str, settings: dict[str, str]) -> dict[s
 
 def start(url: str, **body: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {IDP_KEY}"}
-    return httpx.post(f"{url}/v1/verifications", headers=headers, json={"user_id": "ana", **body})
+    return httpx.post(f"{url}/v1/verifications", headers=headers, json={"user_id": "ana", **body}, timeout=PATIENCE)
 
 
 def test_missing_settings_stop_the_start_with_one_line_each(work: Workplace) -> None:
@@ -98,22 +99,23 @@ def test_migrating_a_database_that_is_not_there_says_so(work: Workplace) -> None
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_on_sqlite_it_migrates_by_itself_and_serves_until_it_is_told_to_end(work: Workplace, workers: str) -> None:
     with serving(work, "--workers", workers) as (service, url):
-        response = httpx.get(f"{url}/readyz")
+        response = httpx.get(f"{url}/readyz", timeout=PATIENCE)
         assert (response.status_code, response.json()) == (200, READY)
         assert "server" not in response.headers
         assert response.http_version == "HTTP/1.1"
-        assert httpx.get(f"{url}/v1/users/ana", headers={"Authorization": f"Bearer {IDP_KEY}"}).status_code == 200
+        key = {"Authorization": f"Bearer {IDP_KEY}"}
+        assert httpx.get(f"{url}/v1/users/ana", headers=key, timeout=PATIENCE).status_code == 200
         assert service.end(signal.SIGTERM) == 0
         assert service.errors == ""
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{url}/healthz")
+            httpx.get(f"{url}/healthz", timeout=PATIENCE)
     assert "idv.db" in {path.name for path in work.folder.iterdir()}
 
 
 def test_on_postgresql_a_migration_mends_the_service_while_it_runs(work: Workplace) -> None:
     postgres_or_skip()
     with contextmanager(PostgresDatabases().new)("template0") as database, serving(work, DATABASE_URL=database) as (_, url):
-        response = httpx.get(f"{url}/readyz")
+        response = httpx.get(f"{url}/readyz", timeout=PATIENCE)
         assert response.status_code == 503
         assert "idv migrate" in response.json()["checks"]["migrations"]
         assert start(url).status_code == 503
@@ -122,7 +124,7 @@ def test_on_postgresql_a_migration_mends_the_service_while_it_runs(work: Workpla
             migrated = work.run("migrate", settings={**SETTINGS, "DATABASE_URL": database})
             assert (migrated.returncode, migrated.stderr) == (0, "")
 
-        assert httpx.get(f"{url}/readyz").json() == READY
+        assert httpx.get(f"{url}/readyz", timeout=PATIENCE).json() == READY
         assert start(url).json()["error"]["code"] == "provider_unavailable"
 
 
@@ -133,7 +135,7 @@ def test_the_log_names_routes_and_attempts_and_nothing_of_a_person(work: Workpla
     with (
         work.running("sandbox", *options, "--port", provider.rpartition(":")[2], settings=secret) as sandbox,
         serving(work, INCODE_SERVER_URL=provider, SCOPES="openid profile email") as (service, url),
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}) as client,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE) as client,
     ):
         sandbox.wait_until(lambda: answers(f"{provider}/.well-known/openid-configuration", 200), "the sandbox")
         statuses, private = provoke(client, work)
@@ -162,7 +164,7 @@ def provoke(client: httpx.Client, work: Workplace) -> tuple[list[int], list[str]
     responses = [client.post("/v1/verifications", json={"user_id": user_id, "email": email})]
     started = responses[0].json()
     authorization = started["redirect_url"].partition("?")[0]
-    came_back = httpx.get(authorization, params={**query_of(started["redirect_url"]), "outcome": "verified"})
+    came_back = httpx.get(authorization, params={**query_of(started["redirect_url"]), "outcome": "verified"}, timeout=PATIENCE)
     arrived = query_of(came_back.headers["Location"])
     callback = {"user_id": user_id, "verification_id": started["verification"]["id"], **arrived}
     responses += [

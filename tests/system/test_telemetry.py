@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.sandbox import Sandbox
 from tests.harness.tables import on_sqlite_only
-from tests.system.callers import PATIENCE, Caller
+from tests.harness.waiting import PATIENCE
+from tests.system.callers import Caller
 from tests.system.processes import ADMIN_KEY, Workplace, eventually, serving
 
 pytestmark = [on_sqlite_only, pytest.mark.usefixtures("alone")]
@@ -35,7 +36,7 @@ def test_each_worker_answers_for_all_and_a_dead_ones_counts_stay(work: Workplace
     with serving(work, "--workers", "2", **connected) as (service, url):
         before = measured(url, "idv_http_request_seconds_count").get("GET /healthz 200", 0)
         for _ in range(40):
-            httpx.get(f"{url}/healthz")
+            httpx.get(f"{url}/healthz", timeout=PATIENCE)
         assert {measured(url, "idv_http_request_seconds_count")["GET /healthz 200"] for _ in range(10)} == {before + 40}
         service.kill_workers()
         service.wait_until(lambda: len(service.workers()) == 2, "new workers")
@@ -50,7 +51,7 @@ def test_what_a_killed_worker_had_in_hand_is_forgotten(work: Workplace, connecte
         login = Caller(url).visited("auth0|ana")
         waiting = Thread(target=_expect_no_answer, args=(Caller(url), login))
         waiting.start()
-        gate.wait_for_arrivals(1)
+        gate.wait_for_arrivals(1, PATIENCE)
         assert sum(measured(url, "idv_http_requests_in_flight").values()) >= 2
         service.kill_workers()
         waiting.join()
@@ -111,7 +112,7 @@ def log_in(url: str) -> tuple[str, ...]:
     caller = Caller(url)
     login = caller.visited("auth0|ana")
     headers = {"Authorization": f"Bearer {ADMIN_KEY}", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-    assert httpx.post(f"{url}/v1/callback", json=login.callback, headers=headers).json()["reason"] == "verified"
+    assert httpx.post(f"{url}/v1/callback", json=login.callback, headers=headers, timeout=PATIENCE).json()["reason"] == "verified"
     assert caller.status("auth0%7Cana").status_code == 200
     return "auth0|ana", "auth0%7Cana", login.code, login.callback["state"], ADMIN_KEY
 

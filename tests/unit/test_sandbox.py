@@ -26,6 +26,7 @@ from app.sandbox import OUTCOMES, Client, Sandbox, SandboxConfig
 from app.sandbox.observation import Endpoint
 from app.sandbox.people import People
 from app.sandbox.server import refuse_public_host, serve
+from tests.harness.waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio
 
@@ -681,7 +682,7 @@ async def test_held_requests_wait_for_the_gate(sandbox: Sandbox, rp: RelyingPart
     gate = sandbox.hold("token")
     code = await rp.code()
     waiting = [asyncio.create_task(rp.exchange(code)) for _ in range(3)]
-    await asyncio.to_thread(gate.wait_for_arrivals, 3, timeout=5)
+    await asyncio.to_thread(gate.wait_for_arrivals, 3, timeout=PATIENCE)
     assert not any(task.done() for task in waiting)
     assert (await rp.http.get("/oauth2/jwks")).status_code == 200
     gate.open()
@@ -705,8 +706,8 @@ async def test_a_gate_works_across_threads(sandbox: Sandbox) -> None:
     def hold_and_release(url: str) -> list[int]:
         with ThreadPoolExecutor() as pool, sandbox.hold("jwks") as gate:
             held = [pool.submit(httpx.get, f"{url}/oauth2/jwks", trust_env=False) for _ in range(3)]
-            gate.wait_for_arrivals(3, timeout=5)
-            assert httpx.get(f"{url}/", trust_env=False).status_code == 200
+            gate.wait_for_arrivals(3, timeout=PATIENCE)
+            assert httpx.get(f"{url}/", trust_env=False, timeout=PATIENCE).status_code == 200
             assert not any(future.done() for future in held)
             gate.open()
             return [future.result().status_code for future in held]
