@@ -128,7 +128,7 @@ def _offers(config: ProviderConfig, document: dict[str, Any]) -> list[Finding]:
     found = []
     for name, (values, setting) in wanted.items():
         offered = document.get(name)
-        missing = values - set(offered) if isinstance(offered, list) else set()
+        missing = values - {each for each in offered if isinstance(each, str)} if isinstance(offered, list) else set()
         if missing:
             remedy = f"Change {setting}, or ask Incode to enable it." if setting else "Ask Incode; the service always uses it."
             found.append(Finding(name, f"does not list {', '.join(sorted(missing))}", remedy))

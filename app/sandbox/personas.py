@@ -62,7 +62,12 @@ def _with_unusable_ones_before(own: Jwk) -> list[object]:
 
 
 _ACCEPTABLE: Final = (
-    Persona("discovery-with-more", discovery=changed(something_new=[{"nested": None}], token_endpoint_auth_methods_supported=[])),
+    Persona(
+        "discovery-with-more",
+        discovery=changed(
+            something_new=[{"nested": None}], token_endpoint_auth_methods_supported=[], scopes_supported=[{}, None, "openid"]
+        ),
+    ),
     Persona("kid-absent-single-jwks", mint=header(kid=None)),
     Persona("kid-absent-one-suitable-key", keys=lambda own: [_elliptic(own), {**own, "use": "sig"}], mint=header(kid=None)),
     Persona("key-without-use-or-alg", keys=lambda own: [{name: own[name] for name in ("kty", "n", "e", "kid")}]),

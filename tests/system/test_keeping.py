@@ -77,6 +77,8 @@ def test_check_reads_what_discovery_does_not_offer(
     ran = work.run("check", settings=settings)
     assert ran.returncode == 1
     assert "token_endpoint_auth_methods_supported: does not list client_secret_post" in ran.stdout
+    assert "scopes_supported" not in ran.stdout
+    assert ran.stderr == ""
 
 
 class HalfAnHourBehind(BaseHTTPRequestHandler):
