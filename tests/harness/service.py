@@ -17,6 +17,8 @@ ADMIN_KEY = "admin-key-0123456789-0123456789-0123456789"
 REDIRECT_SECRET = "redirect-secret-0123456789-0123456789"
 ENCRYPTION_KEY = Fernet.generate_key().decode()
 CLAIM = "https://incode.com/idv"
+COME_BACK = {"callback_in_progress", "database_unavailable"}
+"""The codes that tell a caller to repeat its callback, which a slow machine may give to some of very many."""
 
 Json = dict[str, Any]
 # The provider is on loopback, over http: reading the machine's certificates for each test would be most of its time.

@@ -7,13 +7,13 @@ import httpx
 import pytest
 
 from app.sandbox import Sandbox
+from tests.harness.service import COME_BACK
 from tests.harness.tables import Tables
 from tests.harness.waiting import PATIENCE
 from tests.system.callers import Caller, Login
 from tests.system.processes import IDP_KEY, Workplace, serving
 
 TIMES = 100
-COME_BACK = {"callback_in_progress", "database_unavailable"}
 pytestmark = pytest.mark.usefixtures("alone")  # many processes at once slow each other down
 
 
