@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -128,6 +129,22 @@ async def test_the_docs_can_be_read_in_the_dark(chromium: str, demo: tuple[str, 
         await opened(page, "startVerification")
         found = await Axe().run(page, options={"runOnly": ["color-contrast"]})
         assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_redoc_can_be_read_in_either_light(
+    chromium: str, demo: tuple[str, dict[str, str]], scheme: Literal["light", "dark"]
+) -> None:
+    service, _ = demo
+    async with visiting(chromium) as visit:
+        page = visit.page
+        await page.emulate_media(color_scheme=scheme)
+        await page.goto(f"{service}/redoc")
+        await page.get_by_role("heading", name="IDV Gateway").wait_for()
+        found = await Axe().run(page, options={"runOnly": ["color-contrast"]})
+        assert found.violations_count == 0, found.generate_report()
+        background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(20, 23, 27)") is (scheme == "dark")
 
 
 async def test_the_docs_follow_a_dark_system(chromium: str, demo: tuple[str, dict[str, str]]) -> None:
