@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from app.oidc.cache import FORCED_REFETCH_SECONDS
 from app.sandbox import OUTCOMES, Endpoint
 from tests.harness.service import Json, query_of
 from tests.system.deployment import Deployment, deployed
@@ -25,6 +26,8 @@ SECONDS = float(os.environ.get("SECONDS", "60"))
 USERS = 40
 WORKERS = 2
 GROWTH_ALLOWED_MB = 25.0
+KEY_SECONDS = 2 * FORCED_REFETCH_SECONDS
+"""How long the provider keeps a key: the service looks for a new one once a minute, and this is about more than that."""
 CHANCE = random.Random()
 PERSONAS = ("honest", "honest", "honest", "nonce-invalid", "expired", "userinfo-invalid-sub", "token-answer-is-an-array")
 
@@ -52,6 +55,7 @@ class Soak:
         self.logins = [Login(f"soak|{n}") for n in range(USERS)]
         self.counted: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self.rotates_at = time.monotonic() + SECONDS / 2
 
     async def close(self) -> None:
         """Close every connection."""
@@ -105,8 +109,9 @@ class Soak:
         while time.monotonic() < until and not self.wrong:
             self.sandbox.become(CHANCE.choice(PERSONAS))
             self.sandbox.down = set(CHANCE.choice(OUTAGES))
-            if CHANCE.random() < 0.1:
+            if time.monotonic() >= self.rotates_at:
                 self.sandbox.rotate_key()
+                self.rotates_at = time.monotonic() + KEY_SECONDS
             await asyncio.sleep(1)
 
     async def run(self, seconds: float) -> None:
