@@ -13,6 +13,7 @@ from tests.harness.clock import Clock
 from tests.harness.databases import PostgresDatabases, SqliteFiles, migrate, postgres_or_skip
 from tests.harness.provider import ProviderHost, new_sandbox
 from tests.harness.service import Service, settings_for
+from tests.harness.tampering import TamperedProvider
 
 # A machine under load must not fail a property: how fast one runs decides nothing.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -61,6 +62,12 @@ def clock() -> Clock:
 @pytest.fixture
 def sandbox(provider_host: ProviderHost, clock: Clock) -> Sandbox:
     return new_sandbox(provider_host, clock)
+
+
+@pytest.fixture
+def provider(provider_host: ProviderHost, sandbox: Sandbox) -> TamperedProvider:
+    """The sandbox, whose answers a test may replace or rewrite."""
+    return TamperedProvider(provider_host, sandbox)
 
 
 @pytest_asyncio.fixture

@@ -16,8 +16,9 @@ import pytest
 from app.sandbox import Sandbox
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
-from tests.harness.service import REDIRECT_SECRET, Json, Service, problem, query_of
+from tests.harness.service import REDIRECT_SECRET, Json, Service, enrol, gist, problem, query_of
 from tests.harness.tables import Tables, on_sqlite_only
+from tests.harness.tokens import decoded
 from tests.harness.waiting import arrivals
 
 ANA, EVE = "auth0|ana", "auth0|eve"
@@ -25,19 +26,8 @@ ANA_HERSELF, EVE_HERSELF = "ana@example.com", "eve@example.com"
 ANOTHER_SECRET = "another-secret-0123456789-0123456789-0123456789"
 
 
-def gist(decision: Json) -> tuple[str, str]:
-    return decision["action"], decision["reason"]
-
-
 async def callback(service: Service, user_id: str, started: Json, back: dict[str, str]) -> httpx.Response:
     return await service.send_callback(user_id, started, **back)
-
-
-async def enrol(service: Service, clock: Clock, user_id: str = ANA, person: str = ANA_HERSELF) -> Json:
-    decision = await service.verify(user_id, email=person)
-    assert gist(decision) == ("continue", "verified")
-    clock.advance(minutes=1)
-    return decision
 
 
 async def assert_unknown(service: Service, user_id: str = ANA) -> None:
@@ -392,8 +382,7 @@ def forged(header: Json, claims: Json, secret: str) -> str:
 
 def parts(state: str) -> tuple[Json, Json, str]:
     header, claims, signature = state.split(".")
-    header_json, claims_json = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in (header, claims))
-    return header_json, claims_json, signature
+    return decoded(header), decoded(claims), signature
 
 
 def _unchanged(header: Json, claims: Json, _: str) -> str:

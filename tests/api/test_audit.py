@@ -12,12 +12,10 @@ from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.provider import PUBLIC_URL
-from tests.harness.service import OTHER_IDP_KEY, Json, Service, problem
+from tests.harness.service import EMAIL, OTHER_IDP_KEY, USER, Json, Service, enrol, problem
 from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.waiting import arrivals
 
-USER = "auth0|ana"
-EMAIL = "ana@example.com"
 RETURN_TO = "https://tenant.example/continue"
 LIST = "/v1/verifications"
 MILLISECOND = timedelta(milliseconds=1)
@@ -57,11 +55,6 @@ async def pages(service: Service, between: Callable[[], Awaitable[object]] | Non
 
 def flat(found: list[list[str]]) -> list[str]:
     return [attempt_id for each in found for attempt_id in each]
-
-
-async def enrol(service: Service, clock: Clock, user_id: str = USER) -> None:
-    assert (await service.verify(user_id, email=EMAIL))["reason"] == "verified"
-    clock.advance(minutes=1)
 
 
 async def relay(service: Service, started: Json, outcome: str, clock: Clock) -> Json:

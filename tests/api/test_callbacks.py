@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -12,24 +13,9 @@ from sqlalchemy import event
 from app.sandbox import OUTCOMES, Sandbox
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
-from tests.harness.service import CLAIM, COME_BACK, IDP_KEY, OTHER_IDP_KEY, Json, Service, problem
+from tests.harness.service import CLAIM, EMAIL, IDP_KEY, OTHER_IDP_KEY, USER, Json, Service, enrol, gist, problem, until_answered
 from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.waiting import arrivals, until
-
-USER = "auth0|ana"
-EMAIL = "ana@example.com"
-
-
-def gist(decision: Json) -> tuple[str, str]:
-    return decision["action"], decision["reason"]
-
-
-async def enrol(service: Service, clock: Clock, user_id: str = USER) -> Json:
-    """Verify a user for the first time, a minute ago."""
-    decision = await service.verify(user_id, email=EMAIL)
-    assert gist(decision) == ("continue", "verified")
-    clock.advance(minutes=1)
-    return decision
 
 
 async def answered(service: Service, started: Json, outcome: str = "verified", person: str | None = None) -> Json:
@@ -40,13 +26,6 @@ async def answered(service: Service, started: Json, outcome: str = "verified", p
 
 async def post(service: Service, body: Json) -> httpx.Response:
     return await service.idp.post("/v1/callback", json=body)
-
-
-async def post_until_answered(service: Service, body: Json) -> httpx.Response:
-    """Send the callback, again where a slow machine has it told to come back."""
-    while (response := await post(service, body)).json().get("code") in COME_BACK:
-        pass
-    return response
 
 
 # --- Each ending of the provider's page ---
@@ -424,7 +403,7 @@ async def test_fifty_at_once_give_one_exchange_and_equal_answers(make_service: M
     services = [await make_service() for _ in range(processes)]
     body = await answered(services[0], await services[0].start(USER, email=EMAIL))
 
-    answers = await asyncio.gather(*(post_until_answered(services[n % processes], body) for n in range(50)))
+    answers = await asyncio.gather(*(until_answered(partial(post, services[n % processes], body)) for n in range(50)))
 
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
@@ -612,7 +591,7 @@ async def test_many_who_find_an_interrupted_exchange_get_one_answer(make_service
     await interrupt(services[0], body)
     clock.advance(seconds=20)
 
-    answers = await asyncio.gather(*(post_until_answered(services[n % 2], body) for n in range(20)))
+    answers = await asyncio.gather(*(until_answered(partial(post, services[n % 2], body)) for n in range(20)))
 
     assert {(answer.status_code, answer.json()["reason"]) for answer in answers} == {(200, "callback_interrupted")}
     assert len({answer.content for answer in answers}) == 1

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 
-import httpx
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -15,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from app import db
 from app.db import Database
 from app.errors import DatabaseUnavailable
-from tests.harness.service import Service, problem
+from tests.harness.service import Service, is_told_of
 from tests.harness.silence import Wire
 from tests.harness.tables import on_postgresql_only, on_sqlite_only
 from tests.harness.waiting import PATIENCE, until
@@ -35,11 +34,6 @@ async def behind(url: str) -> AsyncIterator[AsyncConnection]:
     engine = create_async_engine(url, poolclass=NullPool)
     async with engine.begin() as connection:
         yield connection
-
-
-def is_told_of(response: httpx.Response) -> None:
-    problem(response, 503, "database_unavailable")
-    assert int(response.headers["Retry-After"]) >= 1
 
 
 @on_postgresql_only

@@ -15,22 +15,11 @@ from app.sandbox.observation import Endpoint
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
 from tests.harness.provider import CLIENT_ID, REDIRECT_URI, ProviderHost
-from tests.harness.service import CLAIM, Json, Service, query_of
+from tests.harness.service import CLAIM, EMAIL, USER, Service, gist, query_of
 from tests.harness.tables import Tables
 from tests.harness.tampering import TamperedProvider
 
-USER = "auth0|ana"
-EMAIL = "ana@example.com"
 EVERY_ENDPOINT: set[Endpoint] = {"discovery", "authorize", "token", "userinfo", "jwks"}
-
-
-@pytest.fixture
-def provider(provider_host: ProviderHost, sandbox: Sandbox) -> TamperedProvider:
-    return TamperedProvider(provider_host, sandbox)
-
-
-def gist(decision: Json) -> tuple[str, str]:
-    return decision["action"], decision["reason"]
 
 
 async def enrol(service: Service, user_id: str = USER, **body: Any) -> str:

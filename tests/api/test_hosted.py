@@ -1,9 +1,7 @@
 """The hosted flow: from launch to confirmation, and what every outcome, repetition and delay comes to."""
 
 import asyncio
-import base64
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +15,7 @@ from tests.harness.clock import Clock
 from tests.harness.provider import LOOPBACK_URL, PUBLIC_URL
 from tests.harness.service import CLAIM, Json, Service, problem, query_of
 from tests.harness.tables import on_sqlite_only
+from tests.harness.tokens import decoded, payload
 from tests.harness.waiting import arrivals
 
 RETURN_TO = "https://tenant.example/continue"
@@ -47,12 +46,6 @@ async def attempt(service: Service, started: Json) -> Json:
     response = await service.admin.get(f"/v1/verifications/{started['verification']['id']}")
     answer: Json = response.json()
     return answer
-
-
-def payload(token: str) -> Json:
-    part = token.split(".")[1]
-    claims: Json = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    return claims
 
 
 async def test_a_person_is_verified_and_the_record_waits_for_the_confirmation(hosted: Service, browser: Browser) -> None:
@@ -102,7 +95,7 @@ async def test_the_session_token_is_what_auth0_takes_and_holds_nothing_personal(
     started = await start(hosted, state="callers state")
     arrived = await browser.go_through(started)
     assert arrived["state"] == "callers state"
-    header = json.loads(base64.urlsafe_b64decode(arrived["session_token"].split(".")[0] + "=="))
+    header = decoded(arrived["session_token"].split(".")[0])
     assert header == {"alg": "HS256", "typ": "JWT"}
     claims = payload(arrived["session_token"])
     assert claims.pop("jti")

@@ -12,32 +12,14 @@ from starlette.responses import JSONResponse, Response
 from app.sandbox import Sandbox
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
-from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, ProviderHost
-from tests.harness.service import CLAIM, Json, Service
+from tests.harness.provider import CLIENT_ID, CLIENT_SECRET
+from tests.harness.service import CLAIM, EMAIL, USER, Json, Service, enrol, gist
 from tests.harness.tables import on_sqlite_only
 from tests.harness.tampering import TamperedProvider
 
 pytestmark = on_sqlite_only
 
-USER = "auth0|ana"
-EMAIL = "ana@example.com"
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-def provider(provider_host: ProviderHost, sandbox: Sandbox) -> TamperedProvider:
-    return TamperedProvider(provider_host, sandbox)
-
-
-def gist(decision: Json) -> tuple[str, str]:
-    return decision["action"], decision["reason"]
-
-
-async def enrol(service: Service, clock: Clock, user_id: str = USER) -> Json:
-    decision = await service.verify(user_id, email=EMAIL)
-    assert gist(decision) == ("continue", "verified")
-    clock.advance(minutes=1)
-    return decision
 
 
 # --- The discovery document ---

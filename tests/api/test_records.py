@@ -9,13 +9,11 @@ import pytest
 from app.sandbox import OUTCOMES, Outcome, Sandbox
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
-from tests.harness.provider import ProviderHost
-from tests.harness.service import CLAIM, Json, Service, problem, query_of
+from tests.harness.service import CLAIM, EMAIL, USER, Json, Service, enrol, gist, problem, query_of
 from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.tampering import TamperedProvider
 
-USER = "auth0|ana"
-EMAIL, EVE = "ana@example.com", "eve@example.com"
+EVE = "eve@example.com"
 ALL_SCOPES = "openid profile email phone address id_attestation identity_assurance"
 PII: Json = {
     "name": "Ana Torres",
@@ -35,22 +33,6 @@ RECORD = (
     "incode_idv_error",
     "incode_idv",
 )
-
-
-@pytest.fixture
-def provider(provider_host: ProviderHost, sandbox: Sandbox) -> TamperedProvider:
-    return TamperedProvider(provider_host, sandbox)
-
-
-def gist(decision: Json) -> tuple[str, str]:
-    return decision["action"], decision["reason"]
-
-
-async def enrol(service: Service, clock: Clock, user_id: str = USER, person: str = EMAIL) -> Json:
-    decision = await service.verify(user_id, email=person)
-    assert gist(decision) == ("continue", "verified")
-    clock.advance(minutes=1)
-    return decision
 
 
 def without(*names: str) -> Any:

@@ -4,9 +4,7 @@ from typing import Any
 
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
-from tests.harness.service import CLAIM, Json, Service, problem
-
-USER, EMAIL = "auth0|ana", "ana@example.com"
+from tests.harness.service import CLAIM, EMAIL, USER, Json, Service, problem
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from app.sandbox.observation import Endpoint
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
 from tests.harness.provider import ProviderHost
-from tests.harness.service import Json, Service
+from tests.harness.service import USER, Json, Service, enrol, gist
 from tests.harness.tables import on_sqlite_only
 from tests.harness.tampering import TamperedProvider
 from tests.harness.waiting import arrivals
@@ -24,25 +24,7 @@ from tests.harness.wire import Wire, hang_up_at_once, keep_silent
 
 pytestmark = on_sqlite_only
 
-USER = "auth0|ana"
-EMAIL = "ana@example.com"
 EVERYTHING: set[Endpoint] = {"discovery", "authorize", "token", "jwks", "userinfo"}
-
-
-@pytest.fixture
-def provider(provider_host: ProviderHost, sandbox: Sandbox) -> TamperedProvider:
-    return TamperedProvider(provider_host, sandbox)
-
-
-def gist(decision: Json) -> tuple[str, str]:
-    return decision["action"], decision["reason"]
-
-
-async def enrol(service: Service, clock: Clock, user_id: str = USER) -> Json:
-    decision = await service.verify(user_id, email=EMAIL)
-    assert gist(decision) == ("continue", "verified")
-    clock.advance(minutes=1)
-    return decision
 
 
 def counted(service: Service) -> dict[str, int]:

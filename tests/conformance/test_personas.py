@@ -6,8 +6,6 @@ import pytest
 
 from app.sandbox import PERSONAS
 from tests.conformance.case import (
-    EMAIL,
-    USER,
     Asked,
     Case,
     assert_accepted,
@@ -18,7 +16,7 @@ from tests.conformance.case import (
 )
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
-from tests.harness.service import CLAIM, Service
+from tests.harness.service import CLAIM, EMAIL, USER, Service
 from tests.harness.tables import on_sqlite_only
 
 TIMES = ("exp", "iat", "nbf")

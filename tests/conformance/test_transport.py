@@ -18,11 +18,10 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from app.sandbox import Sandbox
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
 from tests.harness.provider import CLIENT_SECRET, ProviderHost
-from tests.harness.service import CLAIM, Json, Service
+from tests.harness.service import CLAIM, EMAIL, USER, Json, Service, gist
 from tests.harness.tables import on_sqlite_only
 from tests.harness.tampering import PATHS, TamperedProvider
 from tests.harness.waiting import PATIENCE, until
@@ -43,8 +42,6 @@ from tests.harness.wire import (
 
 pytestmark = on_sqlite_only
 
-USER = "auth0|ana"
-EMAIL = "ana@example.com"
 MIB = 1024 * 1024
 LONGEST_TIMEOUT = 7.0
 """The most that HTTP_TIMEOUT_SECONDS may be."""
@@ -55,15 +52,6 @@ SPOKEN: dict[BackChannel, str] = {"discovery": "discovery", "token": "token endp
 MEMBER: dict[BackChannel, str] = {"token": "token_endpoint", "jwks": "jwks_uri", "userinfo": "userinfo_endpoint"}
 
 at_each_endpoint = pytest.mark.parametrize("endpoint", ORDER)
-
-
-@pytest.fixture
-def provider(provider_host: ProviderHost, sandbox: Sandbox) -> TamperedProvider:
-    return TamperedProvider(provider_host, sandbox)
-
-
-def gist(decision: Json) -> tuple[str, str]:
-    return decision["action"], decision["reason"]
 
 
 @dataclass(frozen=True)

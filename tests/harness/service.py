@@ -1,4 +1,5 @@
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -8,6 +9,7 @@ from fastapi import FastAPI
 
 from app.sandbox import Sandbox
 from app.settings import GivenSettings, Settings
+from tests.harness.clock import Clock
 from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI
 from tests.harness.waiting import PATIENCE
 
@@ -17,8 +19,8 @@ ADMIN_KEY = "admin-key-0123456789-0123456789-0123456789"
 REDIRECT_SECRET = "redirect-secret-0123456789-0123456789"
 ENCRYPTION_KEY = Fernet.generate_key().decode()
 CLAIM = "https://incode.com/idv"
-COME_BACK = {"callback_in_progress", "database_unavailable"}
-"""The codes that tell a caller to repeat its callback, which a slow machine may give to some of very many."""
+USER = "auth0|ana"
+EMAIL = "ana@example.com"
 
 Json = dict[str, Any]
 # The provider is on loopback, over http: reading the machine's certificates for each test would be most of its time.
@@ -109,6 +111,18 @@ class Service:
         return sum(request.endpoint == endpoint for request in self.sandbox.requests)
 
 
+def gist(decision: Json) -> tuple[str, str]:
+    return decision["action"], decision["reason"]
+
+
+async def enrol(service: Service, clock: Clock, user_id: str = USER, person: str = EMAIL) -> Json:
+    """Verify a user for the first time, a minute ago."""
+    decision = await service.verify(user_id, email=person)
+    assert gist(decision) == ("continue", "verified")
+    clock.advance(minutes=1)
+    return decision
+
+
 def decision(response: httpx.Response) -> Json:
     answer: Json = response.json()
     return answer
@@ -126,3 +140,16 @@ def problem(response: httpx.Response, status: int, code: str) -> Json:
     assert answer["type"].endswith(code)
     assert answer["request_id"] == response.headers["X-Request-ID"]
     return answer
+
+
+async def until_answered(send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """The answer to a callback, sent again where it is told to come back, as a slow machine tells some of very many."""
+    while (response := await send()).json().get("code") in {"callback_in_progress", "database_unavailable"}:
+        pass
+    return response
+
+
+def is_told_of(response: httpx.Response) -> None:
+    """That the database cannot be used, and when to come back."""
+    problem(response, 503, "database_unavailable")
+    assert int(response.headers["Retry-After"]) >= 1

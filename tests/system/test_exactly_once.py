@@ -2,27 +2,20 @@
 
 import asyncio
 from contextlib import ExitStack
+from functools import partial
 
 import httpx
 import pytest
 
 from app.sandbox import Sandbox
-from tests.harness.service import COME_BACK
+from tests.harness.service import until_answered
 from tests.harness.tables import Tables
 from tests.harness.waiting import PATIENCE
-from tests.system.callers import Caller, Login
+from tests.system.callers import Caller
 from tests.system.processes import IDP_KEY, Workplace, serving
 
 TIMES = 100
 pytestmark = pytest.mark.usefixtures("alone")  # many processes at once slow each other down
-
-
-async def finish(client: httpx.AsyncClient, url: str, login: Login) -> httpx.Response:
-    """Send the callback, again where a slow machine has it told to come back."""
-    while True:
-        response = await client.post(f"{url}/v1/callback", json=login.callback)
-        if response.json().get("code") not in COME_BACK:
-            return response
 
 
 @pytest.mark.parametrize(("database_url", "services"), [("postgresql", 2), ("sqlite", 1)], indirect=["database_url"])
@@ -38,7 +31,8 @@ async def test_one_callback_a_hundred_times_at_once_is_exchanged_once_and_answer
             timeout=PATIENCE,
             limits=httpx.Limits(max_connections=TIMES, max_keepalive_connections=0),
         ) as client:
-            responses = await asyncio.gather(*(finish(client, urls[n % services], login) for n in range(TIMES)))
+            callbacks = [partial(client.post, f"{urls[n % services]}/v1/callback", json=login.callback) for n in range(TIMES)]
+            responses = await asyncio.gather(*(until_answered(callback) for callback in callbacks))
         status = caller.status("ana").json()
 
     answer = responses[0].json()

@@ -4,7 +4,8 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.domain import INTERRUPTED_AFTER
-from app.sandbox import Sandbox
+from app.sandbox import Endpoint, Gate, Sandbox
 from tests.harness.databases import migrate
 from tests.harness.postgres_server import PostgresServer, own_server
-from tests.harness.service import problem
+from tests.harness.service import is_told_of
 from tests.harness.tables import Tables, on_postgresql_only, on_sqlite_only
 from tests.harness.waiting import PATIENCE, arrivals, until
 from tests.system.callers import Caller, Load, Login
@@ -45,9 +46,15 @@ def refuses_connections(url: str) -> bool:
     return False
 
 
-def is_told_of(response: httpx.Response) -> None:
-    problem(response, 503, "database_unavailable")
-    assert int(response.headers["Retry-After"]) >= 1
+@asynccontextmanager
+async def under_way(
+    caller: Caller, login: Login, provider: Sandbox, endpoint: Endpoint
+) -> AsyncIterator[tuple[asyncio.Task[httpx.Response], Gate]]:
+    """A callback that waits at the provider's endpoint until the block ends or opens its gate."""
+    with provider.hold(endpoint) as gate:
+        callback = asyncio.create_task(asyncio.to_thread(caller.finish, login))
+        await arrivals(gate)
+        yield callback, gate
 
 
 # kill -9
@@ -76,9 +83,7 @@ async def test_a_worker_killed_after_the_exchange_is_replaced_and_loses_no_attem
     with serving(work, "--workers", "2", **connected) as (service, url):
         caller = Caller(url)
         login = caller.visited("ana")
-        with provider.hold("userinfo") as gate:
-            callback = asyncio.create_task(asyncio.to_thread(caller.finish, login))
-            await arrivals(gate)
+        async with under_way(caller, login, provider, "userinfo") as (callback, _):
             killed = service.workers()
             assert len(killed) == 2
             service.kill_workers()
@@ -96,16 +101,16 @@ async def test_a_worker_killed_while_it_commits_loses_no_attempt(
     with serving(work, "--workers", "2", **connected) as (service, url):
         caller = Caller(url)
         login = caller.visited("ana")
-        with provider.hold("userinfo") as gate:
-            callback = asyncio.create_task(asyncio.to_thread(caller.finish, login))
-            await arrivals(gate)
-            async with create_async_engine(connected["DATABASE_URL"], poolclass=NullPool).begin() as other:
-                await other.execute(text("LOCK TABLE users IN SHARE MODE"))
-                gate.open()
-                await somebody_waits_for_a_lock(connected["DATABASE_URL"])
-                service.kill_workers()
-                with pytest.raises(httpx.TransportError):
-                    await callback
+        async with (
+            under_way(caller, login, provider, "userinfo") as (callback, gate),
+            create_async_engine(connected["DATABASE_URL"], poolclass=NullPool).begin() as other,
+        ):
+            await other.execute(text("LOCK TABLE users IN SHARE MODE"))
+            gate.open()
+            await somebody_waits_for_a_lock(connected["DATABASE_URL"])
+            service.kill_workers()
+            with pytest.raises(httpx.TransportError):
+                await callback
         service.wait_until(lambda: answers(f"{url}/healthz", 200), "new workers")
         await what_a_killed_worker_leaves(caller, provider, login, connected["DATABASE_URL"])
 
@@ -129,9 +134,7 @@ async def test_a_callback_that_is_under_way_is_answered_before_the_process_ends(
     with serving(work, "--workers", workers, **connected) as (service, url):
         caller = Caller(url)
         login = caller.visited("ana")
-        with provider.hold("token") as gate:
-            callback = asyncio.create_task(asyncio.to_thread(caller.finish, login))
-            await arrivals(gate)
+        async with under_way(caller, login, provider, "token") as (callback, _):
             service.process.send_signal(signal.SIGTERM)
             await until(lambda: refuses_connections(url))
             assert service.process.poll() is None

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import base64
-import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from app.domain import Attempt, Flow, Purpose, Status
 from app.oidc import jws
 from app.session_token import Session, SessionTokens
+from tests.harness.tokens import payload
 
 NOW = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)
 ISSUER = "https://idv.example"
@@ -26,12 +25,6 @@ ATTEMPT = Attempt(
 OLD, NEW, OTHER = "old" * 12, "new" * 12, "other" * 12
 TOKENS = SessionTokens([NEW, OLD], ISSUER)
 CLAIMS = {"iss": ISSUER, "sub": "auth0|ana", "verification_id": "idv_1"}
-
-
-def payload(token: str) -> dict[str, Any]:
-    segment = token.split(".")[1]
-    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(segment + "=="))
-    return claims
 
 
 @pytest.mark.parametrize(("state", "shown"), [("callers", {"state": "callers"}), ("", {"state": ""}), (None, {})])

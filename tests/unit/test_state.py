@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +10,7 @@ from hypothesis import strategies as st
 from app.domain import Attempt, Flow, Purpose, Status
 from app.oidc import jws
 from app.state import StateSigner
+from tests.harness.tokens import payload
 
 NOW = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)
 ATTEMPT = Attempt(
@@ -26,12 +25,6 @@ ATTEMPT = Attempt(
 )
 OLD, NEW, OTHER = "old" * 12, "new" * 12, "other" * 12
 SIGNER = StateSigner([NEW, OLD])
-
-
-def payload(token: str) -> dict[str, object]:
-    segment = token.split(".")[1]
-    claims: dict[str, object] = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
-    return claims
 
 
 def test_a_state_names_its_own_attempt() -> None:
