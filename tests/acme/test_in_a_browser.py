@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from app.demo import Demo
 from tests.harness.chromium import Visit, chromium_or_skip, launched
@@ -167,7 +167,8 @@ async def test_a_source_that_is_wider_than_the_window_scrolls_with_the_keyboard(
     source = person.page.get_by_role("region", name="All that Acme needs, in Python")
     await source.focus()
     await person.page.keyboard.press("ArrowRight")
-    await person.page.wait_for_function("document.activeElement.scrollLeft > 0")
+    await expect(source).not_to_have_js_property("scrollLeft", 0)
+    await expect(source).to_be_focused()
     await person.check_page()
     await context.close()
 

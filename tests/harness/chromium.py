@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, Request, async_playwright
+from playwright.async_api import Browser, Page, Request, async_playwright, expect
 
 from tests.harness.waiting import PATIENCE
 
@@ -56,6 +56,7 @@ class Visit:
 @asynccontextmanager
 async def launched(chromium: str) -> AsyncIterator[Browser]:
     """A new browser with an empty profile."""
+    expect.set_options(timeout=PATIENCE * 1000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=QUIETLY)
         yield browser
