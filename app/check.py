@@ -14,10 +14,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.core.domain import Addresses
+from app.core.errors import DatabaseUnavailable
+from app.core.failures import clean
 from app.db import Database
-from app.domain import Addresses
-from app.errors import DatabaseUnavailable
-from app.failures import clean
 from app.migrate import current_revision, is_migrated, newest_revision
 from app.oidc import http, jwks, metadata, pkce
 from app.oidc.client import AuthorizationGrant, ProviderConfig, RelyingParty

@@ -16,15 +16,16 @@ import typer
 from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
-from app import api_keys, env_file, server, tables
+from app import env_file, server, tables
 from app.api.deps import Services
 from app.api.schemas import UserStatusView, VerificationPage, VerificationQuery
 from app.check import check_all, check_database
+from app.core import api_keys
+from app.core.domain import Reason, Status, UserStatus, utc_now
+from app.core.errors import DatabaseUnavailable, TracesRemain
 from app.db import Database
 from app.demo import DemoFailed, run_demo
-from app.domain import Reason, Status, UserStatus, utc_now
 from app.encryption import Cipher
-from app.errors import DatabaseUnavailable, TracesRemain
 from app.keeping import Keeper
 from app.logs import configure_logging
 from app.main import open_services

@@ -33,7 +33,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
-from app.errors import DatabaseUnavailable, TracesRemain
+from app.core.errors import DatabaseUnavailable, TracesRemain
 from app.turnstile import Turnstile
 
 BUSY_TIMEOUT_MS = 3000

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from app.domain import Json
+from app.core.domain import Json
 
 
 class Unreadable(Exception):

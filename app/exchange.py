@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from app import failures, policy
-from app.domain import Attempt, ConsumedAttempt, Failure, Verdict
-from app.errors import ResponseIssuerMismatch, StateInvalid
+from app.core import failures, policy
+from app.core.domain import Attempt, ConsumedAttempt, Failure, Verdict
+from app.core.errors import ResponseIssuerMismatch, StateInvalid
 from app.oidc.client import AuthorizationGrant, RelyingParty
 from app.oidc.errors import IssuerMismatch, ProtocolError, ProviderUnavailable
 from app.state import StateSigner

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from app import policy
-from app.domain import Attempt, Clock, Failure, Flow, Status, Verdict
-from app.errors import ResponseIssuerMismatch, StateInvalid
+from app.core import policy
+from app.core.domain import Attempt, Clock, Failure, Flow, Status, Verdict
+from app.core.errors import ResponseIssuerMismatch, StateInvalid
 from app.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange
 from app.oidc.client import RelyingParty
 from app.oidc.errors import ProviderUnavailable

@@ -18,8 +18,8 @@ from app.api.cookies import BindingCookies
 from app.api.deps import Services
 from app.api.document import complete_document
 from app.api.problems import handle_problems
+from app.core.domain import Clock, utc_now
 from app.db import Database
-from app.domain import Clock, utc_now
 from app.encryption import Cipher
 from app.exchange import Exchange
 from app.hosted import HostedFlow

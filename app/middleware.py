@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import problem_response
-from app.errors import InternalError, NotFound, PayloadTooLarge
+from app.core.errors import InternalError, NotFound, PayloadTooLarge
 from app.logs import fault_location
 from app.metrics import Metrics
 from app.tracing import Tracing, describe_response

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.domain import CONFIRMABLE_FOR, Attempt
+from app.core.domain import CONFIRMABLE_FOR, Attempt
 from app.oidc import jws
 
 

@@ -11,8 +11,8 @@ from cryptography.fernet import Fernet
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from app.api_keys import ApiKey, ambiguous_name, parse_api_keys
-from app.domain import Addresses, Role, Rules
+from app.core.api_keys import ApiKey, ambiguous_name, parse_api_keys
+from app.core.domain import Addresses, Role, Rules
 from app.oidc.client import ProviderConfig
 from app.oidc.client_auth import ClientAuthMethod, ClientCredentials
 from app.oidc.id_token import ALGORITHMS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.domain import Attempt
+from app.core.domain import Attempt
 from app.oidc import jws
 
 # The type keeps a state from being taken for a session token, which is signed with the same secret (RFC 8725 section 3.11).

@@ -12,8 +12,7 @@ from sqlalchemy import ColumnElement, Select, Update, delete, func, not_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db import Database, UserRow, VerificationRow
-from app.domain import (
+from app.core.domain import (
     AHEAD_AT_MOST,
     ATTEMPT_ID,
     CONFIRMABLE_FOR,
@@ -34,8 +33,9 @@ from app.domain import (
     UserRecord,
     Verdict,
 )
+from app.core.failures import PERSON_CODES
+from app.db import Database, UserRow, VerificationRow
 from app.encryption import Cipher, Unreadable
-from app.failures import PERSON_CODES
 
 Decide = Callable[[UserRecord | None], Ruling]
 Position = tuple[datetime, str]

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app import failures
 from app.api.schemas import UserStatusView, VerificationPage, VerificationView
-from app.domain import Reason, Status
+from app.core import failures
+from app.core.domain import Reason, Status
 
 _LABEL_WIDTH = 15
 _UNLIMITED = 10_000

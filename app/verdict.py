@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from app.domain import Evidence, Json, Tokens, Verdict
+from app.core.domain import Evidence, Json, Tokens, Verdict
 from app.oidc.client import Authentication
 from app.oidc.errors import IdTokenInvalid
 

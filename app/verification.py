@@ -9,8 +9,8 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from app import claims, decisions, policy
-from app.domain import (
+from app.core import claims, decisions, policy
+from app.core.domain import (
     Action,
     Addresses,
     Attempt,
@@ -28,7 +28,7 @@ from app.domain import (
     UserStatus,
     Verdict,
 )
-from app.errors import (
+from app.core.errors import (
     CallbackInProgress,
     RequestInvalid,
     SessionTokenInvalid,

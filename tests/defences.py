@@ -244,21 +244,21 @@ DEFENCES = (
     ),
     Defence(
         "only an accepted status counts",
-        "app/policy.py",
+        "app/core/policy.py",
         'return None if status in rules.accepted_statuses else Failure("status_not_accepted")',
         "return None",
-        "tests/unit/test_policy.py",
+        "tests/unit/core/test_policy.py",
     ),
     Defence(
         "another person than the enrolled one does not count",
-        "app/policy.py",
+        "app/core/policy.py",
         "if enrolled is None or came == enrolled or rules.allow_identity_change:",
         "if True:",
         "tests/api/test_attacks.py",
     ),
     Defence(
         "a step-up compares whatever the settings say",
-        "app/policy.py",
+        "app/core/policy.py",
         'return None if came == enrolled else Failure("identity_mismatch")',
         "return None",
         "tests/api/test_decisions.py",
@@ -280,7 +280,7 @@ DEFENCES = (
     ),
     Defence(
         "an answer is repeated for 5 minutes only",
-        "app/policy.py",
+        "app/core/policy.py",
         "return attempt.finished_at is not None and _lasts(attempt.finished_at, REPEATABLE_FOR, now)",
         "return attempt.finished_at is not None",
         "tests/api/test_attacks.py",
@@ -308,7 +308,7 @@ DEFENCES = (
     ),
     Defence(
         "the number of failures is limited",
-        "app/policy.py",
+        "app/core/policy.py",
         "if not rules.attempt_limit or len(recent) < rules.attempt_limit:",
         "if True:",
         "tests/api/test_decisions.py",

@@ -14,8 +14,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.api import examples, pages
 from app.api.deps import CurrentServices, counted_callback
 from app.api.problems import header, responses, shown
-from app.domain import ATTEMPT_ID
-from app.errors import DatabaseUnavailable, InternalError
+from app.core.domain import ATTEMPT_ID
+from app.core.errors import DatabaseUnavailable, InternalError
 from app.exchange import AuthorizationResponse
 from app.hosted import PageKind, PageNeeded
 

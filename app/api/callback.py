@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import Body
 
-from app import errors
 from app.api import examples
 from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, counted_callback, keyed_router, note_decision
 from app.api.problems import answered, responses
 from app.api.schemas import CallbackBody, DecisionView
-from app.domain import Role
+from app.core import errors
+from app.core.domain import Role
 
 router = keyed_router(Role.IDP, prefix="/v1/callback", tags=["Verify"])
 

@@ -14,10 +14,10 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from app.api.cookies import BindingCookies
-from app.api_keys import ApiKey, holder_of
+from app.core.api_keys import ApiKey, holder_of
+from app.core.domain import Caller, Decision, Role
+from app.core.errors import Forbidden, Problem, Unauthorized
 from app.db import Database
-from app.domain import Caller, Decision, Role
-from app.errors import Forbidden, Problem, Unauthorized
 from app.hosted import HostedFlow, PageNeeded
 from app.metrics import Metrics
 from app.oidc import strict_json

@@ -10,7 +10,7 @@ import fastapi_offline
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.errors import NotFound
+from app.core.errors import NotFound
 
 _PACKAGE: Final = Path(fastapi_offline.__file__).parent / "static"
 _OURS: Final = Path(__file__).parent / "static"

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from app.api import pages
 from app.api.schemas import ErrorView
-from app.domain import Action, Failure, Flow, Purpose, Reason, Status
-from app.failures import stored_text
+from app.core.domain import Action, Failure, Flow, Purpose, Reason, Status
+from app.core.failures import stored_text
 from app.hosted import PageKind
 
 Example = dict[str, Any]

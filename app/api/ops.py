@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from app import errors
 from app.api.deps import CurrentServices, keyed_router
 from app.api.problems import answered, responses
 from app.api.schemas import HealthView, ReadinessView
-from app.domain import Role
-from app.errors import DatabaseUnavailable
+from app.core import errors
+from app.core.domain import Role
+from app.core.errors import DatabaseUnavailable
 from app.metrics import CONTENT_TYPE
 from app.migrate import current_revision, is_migrated, newest_revision
 

@@ -15,9 +15,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app import errors
 from app.api.examples import ANSWERS, REQUEST_ID
-from app.errors import Problem
+from app.core import errors
+from app.core.errors import Problem
 from app.logs import fault_location
 
 MEDIA_TYPE = "application/problem+json"

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from app import failures
-from app.claims import timestamp, without_tokens
-from app.domain import ATTEMPT_ID, Action, Attempt, Decision, Failure, Flow, Purpose, Reason, Status, UserStatus
+from app.core import failures
+from app.core.claims import timestamp, without_tokens
+from app.core.domain import ATTEMPT_ID, Action, Attempt, Decision, Failure, Flow, Purpose, Reason, Status, UserStatus
 from app.exchange import AuthorizationResponse
 from app.store import AttemptFilter, Page, Position
 from app.verification import Callback, StartRequest

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import Body, Path
 
-from app import errors
 from app.api import examples
 from app.api.deps import CurrentServices, MaySeeTokens, keyed_router
 from app.api.problems import answered, responses
 from app.api.schemas import ResetBody, UserId, UserStatusView
-from app.domain import Role
+from app.core import errors
+from app.core.domain import Role
 
 _COMMON = (errors.Unauthorized, errors.RequestInvalid, errors.InternalError, errors.DatabaseUnavailable)
 _LONG_ID = ("path.user_id", "String should have at most 255 characters")

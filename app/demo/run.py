@@ -16,10 +16,10 @@ import httpx
 from cryptography.fernet import Fernet
 from starlette.types import ASGIApp
 
-from app import api_keys
 from app.acme import CONTINUE, Gateway, Wire
 from app.acme import create_app as create_acme
 from app.api.examples import RETURN_TO
+from app.core import api_keys
 from app.db import Database
 from app.demo import story
 from app.demo.listening import GATEWAY, SANDBOX, Listening

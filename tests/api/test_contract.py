@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app import errors
-from app.domain import Reason, Status
-from app.failures import CATALOGUE
+from app.core import errors
+from app.core.domain import Reason, Status
+from app.core.failures import CATALOGUE
 from app.settings import Settings
 from tests.harness.service import Json, Service
 from tests.harness.tables import on_sqlite_only

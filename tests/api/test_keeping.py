@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from cryptography.fernet import Fernet
 
+from app.core.errors import TracesRemain
 from app.db import Database
 from app.encryption import Cipher
-from app.errors import TracesRemain
 from app.keeping import Keeper, Resealed
 from app.sandbox import Sandbox
 from app.settings import Settings

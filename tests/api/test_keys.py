@@ -1,7 +1,7 @@
 import re
 from typing import Any
 
-from app.api_keys import hashed
+from app.core.api_keys import hashed
 from tests.conftest import MakeService
 from tests.harness.service import ADMIN_KEY, IDP_KEY, OTHER_IDP_KEY, Json, Service, problem
 

@@ -10,9 +10,10 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import db, decisions
+from app import db
+from app.core import decisions
+from app.core.domain import Attempt, Decision, Evidence, Flow, Purpose, RequestSecrets, Rules, Ruling, Status, UserRecord, Verdict
 from app.db import Database
-from app.domain import Attempt, Decision, Evidence, Flow, Purpose, RequestSecrets, Rules, Ruling, Status, UserRecord, Verdict
 from app.encryption import Cipher
 from app.keeping import Keeper
 from app.store import AttemptFilter, Store

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain import utc_now
+from app.core.domain import utc_now
 from app.sandbox import Sandbox
 from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, ProviderHost, new_sandbox
 from tests.system.processes import Workplace

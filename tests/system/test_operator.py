@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.failures import CATALOGUE
+from app.core.failures import CATALOGUE
 from app.main import create_app
 from app.sandbox import Sandbox
 from tests.harness.provider import ProviderHost

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.api_keys import holder_of, parse_api_keys
-from app.domain import Caller, Role
+from app.core.api_keys import holder_of, parse_api_keys
+from app.core.domain import Caller, Role
 from app.settings import Settings
 from tests.system.processes import Workplace
 

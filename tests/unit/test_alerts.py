@@ -7,8 +7,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.domain import Action, Reason
-from app.failures import CATALOGUE
+from app.core.domain import Action, Reason
+from app.core.failures import CATALOGUE
 from app.main import create_app
 from app.metrics import Metrics
 from app.settings import GivenSettings

@@ -16,8 +16,8 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from app import cli, env_file, server
+from app.core.errors import DatabaseUnavailable
 from app.db import Database
-from app.errors import DatabaseUnavailable
 from app.exchange import CALLBACK_SECONDS
 from app.main import create_app
 from app.settings import GivenSettings, Settings

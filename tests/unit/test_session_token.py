@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.domain import Attempt, Flow, Purpose, Status
+from app.core.domain import Attempt, Flow, Purpose, Status
 from app.oidc import jws
 from app.session_token import Session, SessionTokens
 from tests.harness.tokens import payload

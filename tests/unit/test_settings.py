@@ -11,7 +11,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr, ValidationError
 
-from app.domain import Role, Rules
+from app.core.domain import Role, Rules
 from app.oidc.client_auth import ClientAuthMethod
 from app.settings import GivenSettings, Settings, SettingsInvalid, load_settings
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.domain import Attempt, Flow, Purpose, Status
+from app.core.domain import Attempt, Flow, Purpose, Status
 from app.oidc import jws
 from app.state import StateSigner
 from tests.harness.tokens import payload

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from app import errors
 from app.api import pages
-from app.failures import CATALOGUE
+from app.core import errors
+from app.core.failures import CATALOGUE
 from app.hosted import PageKind
 from app.settings import Settings
 from tests.defences import REPOSITORY

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain import Tokens, Verdict
+from app.core.domain import Tokens, Verdict
 from app.oidc.client import Authentication, TokenAnswer
 from app.oidc.errors import IdTokenInvalid
 from app.verdict import read_verdict

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.domain import Caller, Role
+from app.core.domain import Caller, Role
 
 MIN_KEY_LENGTH = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from app.api_keys import ambiguous_name, check_name, hashed, holder_of, new_key, parse_api_keys
-from app.domain import Caller, Role
+from app.core.api_keys import ambiguous_name, check_name, hashed, holder_of, new_key, parse_api_keys
+from app.core.domain import Caller, Role
 
 KEY = "a-key-of-more-than-thirty-two-characters"
 OTHER = "another-key-of-more-than-thirty-two-characters"

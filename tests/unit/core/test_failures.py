@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.domain import Failure
-from app.failures import (
+from app.core.domain import Failure
+from app.core.failures import (
     CATALOGUE,
     PERSON_CODES,
     authorization_failure,

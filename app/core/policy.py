@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from app.domain import (
+from app.core.domain import (
     AHEAD_AT_MOST,
     CONFIRMABLE_FOR,
     INTERRUPTED_AFTER,
@@ -23,7 +23,7 @@ from app.domain import (
     UserRecord,
     Verdict,
 )
-from app.failures import is_about_the_person, stored_text
+from app.core.failures import is_about_the_person, stored_text
 
 
 def standing(record: UserRecord | None, now: datetime, rules: Rules) -> Reason:

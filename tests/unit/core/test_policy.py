@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app import policy
-from app.domain import (
+from app.core import policy
+from app.core.domain import (
     Accepted,
     Action,
     Attempt,
@@ -25,7 +25,7 @@ from app.domain import (
     UserRecord,
     Verdict,
 )
-from app.failures import CATALOGUE, PERSON_CODES
+from app.core.failures import CATALOGUE, PERSON_CODES
 
 NOW = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)
 MS = timedelta(milliseconds=1)

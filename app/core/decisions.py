@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from app import claims, policy
-from app.domain import (
+from app.core import claims, policy
+from app.core.domain import (
     Accepted,
     Action,
     Decision,

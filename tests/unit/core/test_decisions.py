@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app import decisions
-from app.claims import app_metadata, claims
-from app.domain import Action, Decision, Evidence, Failure, Purpose, Reason, Rules, Ruling, Status, UserRecord, Verdict
+from app.core import decisions
+from app.core.claims import app_metadata, claims
+from app.core.domain import Action, Decision, Evidence, Failure, Purpose, Reason, Rules, Ruling, Status, UserRecord, Verdict
 
 NOW = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)
 RULES = Rules(claim_namespace="urn:acme:idv")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import overload
 
-from app.domain import Evidence, Json, Reason, Rules, UserRecord
+from app.core.domain import Evidence, Json, Reason, Rules, UserRecord
 
 _TOKEN_NAMES = ("id_token", "access_token", "token_type", "expires_in")
 

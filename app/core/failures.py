@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.domain import Failure
+from app.core.domain import Failure
 
 MAX_DESCRIPTION = 200
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.claims import app_metadata, claims, timestamp, without_tokens
-from app.domain import Evidence, Reason, Rules, Tokens, UserRecord
+from app.core.claims import app_metadata, claims, timestamp, without_tokens
+from app.core.domain import Evidence, Reason, Rules, Tokens, UserRecord
 
 AT = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)
 TOKENS = Tokens("the id token", "the access token", "Bearer", 3600)
