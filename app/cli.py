@@ -27,15 +27,15 @@ from app.db import Database
 from app.demo import DemoFailed, run_demo
 from app.encryption import Cipher
 from app.keeping import Keeper
-from app.logs import configure_logging
 from app.main import open_services
-from app.metrics import Metrics
 from app.migrate import upgrade
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.sandbox.server import serve as serve_sandbox
 from app.settings import Settings, SettingsInvalid, load_settings
 from app.store import AttemptFilter
-from app.tracing import Tracing
+from app.telemetry.logs import configure_logging
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing
 
 OWNER_ONLY = 0o600
 NEWEST = 5

@@ -23,8 +23,6 @@ from app.db import Database
 from app.encryption import Cipher
 from app.exchange import Exchange
 from app.hosted import HostedFlow
-from app.logs import configure_logging
-from app.metrics import FOLDER, Metrics
 from app.middleware import RequestBounds, RequestRecord, SecurityHeaders
 from app.oidc import http
 from app.oidc.client import RelyingParty
@@ -32,7 +30,9 @@ from app.session_token import SessionTokens
 from app.settings import Settings, load_settings
 from app.state import StateSigner
 from app.store import Store
-from app.tracing import Tracing
+from app.telemetry.logs import configure_logging
+from app.telemetry.metrics import FOLDER, Metrics
+from app.telemetry.tracing import Tracing
 from app.verification import Verifications
 
 MAX_BODY_BYTES = 64 * 1024

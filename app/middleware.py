@@ -11,9 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import problem_response
 from app.core.errors import InternalError, NotFound, PayloadTooLarge
-from app.logs import fault_location
-from app.metrics import Metrics
-from app.tracing import Tracing, describe_response
+from app.telemetry.logs import fault_location
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing, describe_response
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

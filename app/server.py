@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from app.metrics import FOLDER
+from app.telemetry.metrics import FOLDER
 
 GRACE_SECONDS = 10
 # Longer than load balancers and clients keep a connection that nobody uses: a request must not meet a server that closes it.

@@ -19,8 +19,8 @@ from app.core.domain import Caller, Decision, Role
 from app.core.errors import Forbidden, Problem, Unauthorized
 from app.db import Database
 from app.hosted import HostedFlow, PageNeeded
-from app.metrics import Metrics
 from app.oidc import strict_json
+from app.telemetry.metrics import Metrics
 from app.verification import Verifications
 
 

@@ -10,8 +10,8 @@ from app.api.schemas import HealthView, ReadinessView
 from app.core import errors
 from app.core.domain import Role
 from app.core.errors import DatabaseUnavailable
-from app.metrics import CONTENT_TYPE
 from app.migrate import current_revision, is_migrated, newest_revision
+from app.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["Operations"])
 metrics_router = keyed_router(Role.ADMIN, tags=["Operations"])

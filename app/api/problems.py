@@ -18,7 +18,7 @@ from starlette.routing import Match
 from app.api.examples import ANSWERS, REQUEST_ID
 from app.core import errors
 from app.core.errors import Problem
-from app.logs import fault_location
+from app.telemetry.logs import fault_location
 
 MEDIA_TYPE = "application/problem+json"
 _FRAMEWORK_PROBLEMS: dict[int, type[Problem]] = {

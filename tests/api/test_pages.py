@@ -12,8 +12,8 @@ import pytest
 
 from app.api import pages
 from app.hosted import PageKind
-from app.logs import configure_logging
 from app.sandbox import Sandbox
+from app.telemetry.logs import configure_logging
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock

@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.core.domain import Action, Reason
 from app.core.failures import CATALOGUE
 from app.main import create_app
-from app.metrics import Metrics
 from app.settings import GivenSettings
+from app.telemetry.metrics import Metrics
 from tests.harness.containers import REPOSITORY, read
 from tests.unit.test_settings import REQUIRED
 

@@ -5,7 +5,7 @@ import re
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import Metrics
+from app.telemetry.metrics import Metrics
 from tests.harness.containers import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")

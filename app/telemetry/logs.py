@@ -11,7 +11,7 @@ import structlog
 from asgi_correlation_id import correlation_id
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.tracing import current_trace_id
+from app.telemetry.tracing import current_trace_id
 
 # These libraries write URLs, SQL parameters and headers at their finer levels, whatever LOG_LEVEL says.
 _QUIET = ("httpx", "httpcore", "aiosqlite", "asyncio", "sqlalchemy", "alembic", "asgi_correlation_id")
