@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 from app.core.domain import Addresses
 from app.core.errors import DatabaseUnavailable
 from app.core.failures import clean
-from app.db import Database
-from app.migrate import current_revision, is_migrated, newest_revision
 from app.oidc import http, jwks, metadata, pkce
 from app.oidc.client import AuthorizationGrant, ProviderConfig, RelyingParty
 from app.oidc.errors import ProtocolError, ProviderUnavailable
+from app.storage.database import Database
+from app.storage.migrate import current_revision, is_migrated, newest_revision
 
 _CREDENTIALS = "Look at INCODE_CLIENT_ID, INCODE_CLIENT_SECRET, CLIENT_AUTH_METHOD and whether they belong to INCODE_SERVER_URL."
 

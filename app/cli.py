@@ -23,16 +23,16 @@ from app.check import check_all, check_database
 from app.core import api_keys
 from app.core.domain import Reason, Status, UserStatus, utc_now
 from app.core.errors import DatabaseUnavailable, TracesRemain
-from app.db import Database
 from app.demo import DemoFailed, run_demo
-from app.encryption import Cipher
-from app.keeping import Keeper
 from app.main import open_services
-from app.migrate import upgrade
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.sandbox.server import serve as serve_sandbox
 from app.settings import Settings, SettingsInvalid, load_settings
-from app.store import AttemptFilter
+from app.storage.database import Database
+from app.storage.encryption import Cipher
+from app.storage.keeping import Keeper
+from app.storage.migrate import upgrade
+from app.storage.store import AttemptFilter
 from app.telemetry.logs import configure_logging
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing

@@ -19,7 +19,7 @@ from app.oidc.errors import ProviderUnavailable
 from app.return_to import with_answer
 from app.session_token import SessionTokens
 from app.state import StateSigner
-from app.store import Store
+from app.storage.store import Store
 from app.verification import POLL_SECONDS
 
 

@@ -19,8 +19,6 @@ from app.api.deps import Services
 from app.api.document import complete_document
 from app.api.problems import handle_problems
 from app.core.domain import Clock, utc_now
-from app.db import Database
-from app.encryption import Cipher
 from app.exchange import Exchange
 from app.hosted import HostedFlow
 from app.middleware import RequestBounds, RequestRecord, SecurityHeaders
@@ -29,7 +27,9 @@ from app.oidc.client import RelyingParty
 from app.session_token import SessionTokens
 from app.settings import Settings, load_settings
 from app.state import StateSigner
-from app.store import Store
+from app.storage.database import Database
+from app.storage.encryption import Cipher
+from app.storage.store import Store
 from app.telemetry.logs import configure_logging
 from app.telemetry.metrics import FOLDER, Metrics
 from app.telemetry.tracing import Tracing

@@ -43,7 +43,7 @@ from app.oidc.errors import ProviderUnavailable
 from app.return_to import is_allowed
 from app.session_token import SessionTokens
 from app.state import StateSigner
-from app.store import AttemptFilter, Page, Store
+from app.storage.store import AttemptFilter, Page, Store
 
 POLL_SECONDS = 0.1
 

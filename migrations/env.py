@@ -1,13 +1,13 @@
-"""Alembic's environment: on the connection that `app.migrate` hands it, or on DATABASE_URL for its own command line."""
+"""Alembic's environment: on the connection that `app.storage.migrate` hands it, or on DATABASE_URL for its own command line."""
 
 import asyncio
 
 from alembic import context
 from sqlalchemy.engine import Connection
 
-from app.db import Base, Database
-from app.migrate import take_turn
 from app.settings import load_settings
+from app.storage.database import Base, Database
+from app.storage.migrate import take_turn
 
 
 def run_on(connection: Connection) -> None:

@@ -10,7 +10,7 @@ from app.api.schemas import HealthView, ReadinessView
 from app.core import errors
 from app.core.domain import Role
 from app.core.errors import DatabaseUnavailable
-from app.migrate import current_revision, is_migrated, newest_revision
+from app.storage.migrate import current_revision, is_migrated, newest_revision
 from app.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["Operations"])

@@ -20,14 +20,14 @@ from app.acme import CONTINUE, Gateway, Wire
 from app.acme import create_app as create_acme
 from app.api.examples import RETURN_TO
 from app.core import api_keys
-from app.db import Database
 from app.demo import story
 from app.demo.listening import GATEWAY, SANDBOX, Listening
 from app.demo.serving import address, listening_socket, serving
 from app.main import create_app
-from app.migrate import upgrade
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.settings import GivenSettings, Settings
+from app.storage.database import Database
+from app.storage.migrate import upgrade
 
 _SCOPES = "openid profile email"
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from app.db import UtcTimestamp
+from app.storage.database import UtcTimestamp
 
 revision = "2026112301"
 down_revision = None

@@ -11,9 +11,9 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app import db
 from app.core.errors import DatabaseUnavailable
-from app.db import Database
+from app.storage import database as db
+from app.storage.database import Database
 from tests.harness.service import Service, is_told_of
 from tests.harness.silence import Wire
 from tests.harness.tables import on_postgresql_only, on_sqlite_only

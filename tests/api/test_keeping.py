@@ -7,11 +7,11 @@ import pytest
 from cryptography.fernet import Fernet
 
 from app.core.errors import TracesRemain
-from app.db import Database
-from app.encryption import Cipher
-from app.keeping import Keeper, Resealed
 from app.sandbox import Sandbox
 from app.settings import Settings
+from app.storage.database import Database
+from app.storage.encryption import Cipher
+from app.storage.keeping import Keeper, Resealed
 from tests.api.test_storage import everything_in
 from tests.conftest import MakeService
 from tests.harness.browser import Browser

@@ -12,8 +12,8 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 
-from app.db import Database
-from app.migrate import newest_revision, upgrade
+from app.storage.database import Database
+from app.storage.migrate import newest_revision, upgrade
 from tests.harness.databases import POSTGRES_URL, PostgresDatabases, SqliteFiles, postgres_or_skip, service_url
 from tests.harness.service import Json, Service, problem
 from tests.harness.tables import Tables

@@ -10,13 +10,13 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import db
 from app.core import decisions
 from app.core.domain import Attempt, Decision, Evidence, Flow, Purpose, RequestSecrets, Rules, Ruling, Status, UserRecord, Verdict
-from app.db import Database
-from app.encryption import Cipher
-from app.keeping import Keeper
-from app.store import AttemptFilter, Store
+from app.storage import database as db
+from app.storage.database import Database
+from app.storage.encryption import Cipher
+from app.storage.keeping import Keeper
+from app.storage.store import AttemptFilter, Store
 from tests.harness.clock import Clock
 from tests.harness.service import ENCRYPTION_KEY, Json
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.db import Database
-from app.migrate import upgrade
+from app.storage.database import Database
+from app.storage.migrate import upgrade
 
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 POSTGRES_REQUIRED = os.environ.get("REQUIRE_POSTGRES") == "1"

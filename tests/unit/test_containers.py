@@ -17,10 +17,10 @@ from dotenv import dotenv_values
 
 from app import cli, env_file, server
 from app.core.errors import DatabaseUnavailable
-from app.db import Database
 from app.exchange import CALLBACK_SECONDS
 from app.main import create_app
 from app.settings import GivenSettings, Settings
+from app.storage.database import Database
 from tests.harness.containers import (
     REPOSITORY,
     composition,

@@ -34,7 +34,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
 from app.core.errors import DatabaseUnavailable, TracesRemain
-from app.turnstile import Turnstile
+from app.storage.turnstile import Turnstile
 
 BUSY_TIMEOUT_MS = 3000
 # Callers wait 10 s: a database that is held up is told of before, not waited out.

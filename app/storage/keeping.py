@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db import Database, UserRow, VerificationRow
-from app.encryption import Cipher, Unreadable
+from app.storage.database import Database, UserRow, VerificationRow
+from app.storage.encryption import Cipher, Unreadable
 
 Column = InstrumentedAttribute[Any]
 _BATCH = 500

@@ -12,10 +12,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
-from app.db import Database
+from app.storage.database import Database
 
 TURN = 2_026_112_301
-_DIRECTORY = Path(__file__).resolve().parent.parent / "migrations"
+_DIRECTORY = Path(__file__).resolve().parents[2] / "migrations"
 
 
 def alembic_config() -> Config:

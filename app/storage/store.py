@@ -34,8 +34,8 @@ from app.core.domain import (
     Verdict,
 )
 from app.core.failures import PERSON_CODES
-from app.db import Database, UserRow, VerificationRow
-from app.encryption import Cipher, Unreadable
+from app.storage.database import Database, UserRow, VerificationRow
+from app.storage.encryption import Cipher, Unreadable
 
 Decide = Callable[[UserRecord | None], Ruling]
 Position = tuple[datetime, str]

@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.encryption import Cipher, Unreadable
+from app.storage.encryption import Cipher, Unreadable
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 CIPHER = Cipher([NEW])

@@ -1,0 +1,1 @@
+"""What is kept, and how: the tables, the transactions, and the sealed values."""
