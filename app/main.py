@@ -19,21 +19,21 @@ from app.api.deps import Services
 from app.api.document import complete_document
 from app.api.problems import handle_problems
 from app.core.domain import Clock, utc_now
-from app.exchange import Exchange
-from app.hosted import HostedFlow
+from app.flows.exchange import Exchange
+from app.flows.hosted import HostedFlow
+from app.flows.session_token import SessionTokens
+from app.flows.signed_state import StateSigner
+from app.flows.verification import Verifications
 from app.middleware import RequestBounds, RequestRecord, SecurityHeaders
 from app.oidc import http
 from app.oidc.client import RelyingParty
-from app.session_token import SessionTokens
 from app.settings import Settings, load_settings
-from app.state import StateSigner
 from app.storage.database import Database
 from app.storage.encryption import Cipher
 from app.storage.store import Store
 from app.telemetry.logs import configure_logging
 from app.telemetry.metrics import FOLDER, Metrics
 from app.telemetry.tracing import Tracing
-from app.verification import Verifications
 
 MAX_BODY_BYTES = 64 * 1024
 # Without «@»: what a caller sends is logged, and an e-mail address must not be.

@@ -13,11 +13,11 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from app.core.api_keys import ApiKey, ambiguous_name, parse_api_keys
 from app.core.domain import Addresses, Role, Rules
+from app.flows.addresses import is_allowed
 from app.oidc.client import ProviderConfig
 from app.oidc.client_auth import ClientAuthMethod, ClientCredentials
 from app.oidc.id_token import ALGORITHMS
 from app.oidc.metadata import is_safe_url
-from app.return_to import is_allowed
 
 MIN_SECRET_LENGTH = 32
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", re.IGNORECASE)

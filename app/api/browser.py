@@ -16,8 +16,8 @@ from app.api.deps import CurrentServices, counted_callback
 from app.api.problems import header, responses, shown
 from app.core.domain import ATTEMPT_ID
 from app.core.errors import DatabaseUnavailable, InternalError
-from app.exchange import AuthorizationResponse
-from app.hosted import PageKind, PageNeeded
+from app.flows.exchange import AuthorizationResponse
+from app.flows.hosted import PageKind, PageNeeded
 
 MAX_STATE_LENGTH = 2048
 _RESPONSE_PARAMETERS = ("code", "state", "iss", "error", "error_description")

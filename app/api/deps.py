@@ -17,11 +17,11 @@ from app.api.cookies import BindingCookies
 from app.core.api_keys import ApiKey, holder_of
 from app.core.domain import Caller, Decision, Role
 from app.core.errors import Forbidden, Problem, Unauthorized
-from app.hosted import HostedFlow, PageNeeded
+from app.flows.hosted import HostedFlow, PageNeeded
+from app.flows.verification import Verifications
 from app.oidc import strict_json
 from app.storage.database import Database
 from app.telemetry.metrics import Metrics
-from app.verification import Verifications
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from app.api import pages
 from app.api.schemas import ErrorView
 from app.core.domain import Action, Failure, Flow, Purpose, Reason, Status
 from app.core.failures import stored_text
-from app.hosted import PageKind
+from app.flows.hosted import PageKind
 
 Example = dict[str, Any]
 Examples = dict[str, Example]

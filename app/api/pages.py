@@ -11,7 +11,7 @@ from asgi_correlation_id import correlation_id
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from app.hosted import PageKind
+from app.flows.hosted import PageKind
 
 LANGUAGE = "en"
 REFERENCE_LABEL = "If you ask for help, give this reference:"

@@ -12,9 +12,9 @@ from pydantic_core import PydanticCustomError
 from app.core import failures
 from app.core.claims import timestamp, without_tokens
 from app.core.domain import ATTEMPT_ID, Action, Attempt, Decision, Failure, Flow, Purpose, Reason, Status, UserStatus
-from app.exchange import AuthorizationResponse
+from app.flows.exchange import AuthorizationResponse
+from app.flows.verification import Callback, StartRequest
 from app.storage.store import AttemptFilter, Page, Position
-from app.verification import Callback, StartRequest
 
 _NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 

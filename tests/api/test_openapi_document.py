@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.api import examples
-from app.hosted import PageKind
+from app.flows.hosted import PageKind
 from tests.harness.service import Json, Service
 from tests.harness.tables import on_sqlite_only
 from tests.system.processes import REPOSITORY

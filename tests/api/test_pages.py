@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.api import pages
-from app.hosted import PageKind
+from app.flows.hosted import PageKind
 from app.sandbox import Sandbox
 from app.telemetry.logs import configure_logging
 from tests.conftest import MakeService

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.return_to import is_allowed
+from app.flows.addresses import is_allowed
 from tests.conftest import MakeService
 from tests.harness.provider import PUBLIC_URL
 from tests.harness.service import Service, problem

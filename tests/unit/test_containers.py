@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 
 from app import cli, env_file, server
 from app.core.errors import DatabaseUnavailable
-from app.exchange import CALLBACK_SECONDS
+from app.flows.exchange import CALLBACK_SECONDS
 from app.main import create_app
 from app.settings import GivenSettings, Settings
 from app.storage.database import Database

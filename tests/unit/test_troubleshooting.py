@@ -7,7 +7,7 @@ import pytest
 from app.api import pages
 from app.core import errors
 from app.core.failures import CATALOGUE
-from app.hosted import PageKind
+from app.flows.hosted import PageKind
 from app.settings import Settings
 from tests.defences import REPOSITORY
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.return_to import is_allowed, with_answer
+from app.flows.addresses import is_allowed, with_answer
 from tests.harness.ids import plain_id
 
 LISTED = ["https://tenant.example/continue", "https://tenant.example:8443/back?client=1", "http://tenant.example/plain"]

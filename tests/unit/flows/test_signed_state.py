@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.core.domain import Attempt, Flow, Purpose, Status
+from app.flows.signed_state import StateSigner
 from app.oidc import jws
-from app.state import StateSigner
 from tests.harness.tokens import payload
 
 NOW = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from app.core import failures, policy
 from app.core.domain import Attempt, ConsumedAttempt, Failure, Verdict
 from app.core.errors import ResponseIssuerMismatch, StateInvalid
+from app.flows.signed_state import StateSigner
+from app.flows.verdict import read_verdict
 from app.oidc.client import AuthorizationGrant, RelyingParty
 from app.oidc.errors import IssuerMismatch, ProtocolError, ProviderUnavailable
-from app.state import StateSigner
-from app.verdict import read_verdict
 
 # Callers give up after 10 s. The provider's share of a callback ends here, and leaves time to record what is known.
 CALLBACK_SECONDS = 7.0

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.core.domain import Attempt, Flow, Purpose, Status
+from app.flows.session_token import Session, SessionTokens
 from app.oidc import jws
-from app.session_token import Session, SessionTokens
 from tests.harness.tokens import payload
 
 NOW = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)

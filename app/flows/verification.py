@@ -36,13 +36,13 @@ from app.core.errors import (
     VerificationMismatch,
     VerificationNotFound,
 )
-from app.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange, failure_of
+from app.flows.addresses import is_allowed
+from app.flows.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange, failure_of
+from app.flows.session_token import SessionTokens
+from app.flows.signed_state import StateSigner
 from app.oidc import pkce
 from app.oidc.client import RelyingParty
 from app.oidc.errors import ProviderUnavailable
-from app.return_to import is_allowed
-from app.session_token import SessionTokens
-from app.state import StateSigner
 from app.storage.store import AttemptFilter, Page, Store
 
 POLL_SECONDS = 0.1

@@ -13,14 +13,14 @@ from enum import StrEnum
 from app.core import policy
 from app.core.domain import Attempt, Clock, Failure, Flow, Status, Verdict
 from app.core.errors import ResponseIssuerMismatch, StateInvalid
-from app.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange
+from app.flows.addresses import with_answer
+from app.flows.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange
+from app.flows.session_token import SessionTokens
+from app.flows.signed_state import StateSigner
+from app.flows.verification import POLL_SECONDS
 from app.oidc.client import RelyingParty
 from app.oidc.errors import ProviderUnavailable
-from app.return_to import with_answer
-from app.session_token import SessionTokens
-from app.state import StateSigner
 from app.storage.store import Store
-from app.verification import POLL_SECONDS
 
 
 class PageKind(StrEnum):

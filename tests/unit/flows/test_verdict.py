@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.domain import Tokens, Verdict
+from app.flows.verdict import read_verdict
 from app.oidc.client import Authentication, TokenAnswer
 from app.oidc.errors import IdTokenInvalid
-from app.verdict import read_verdict
 from tests.harness.ids import plain_id
 
 TOKENS = TokenAnswer("the id token", "the access token", "Bearer", 3600)

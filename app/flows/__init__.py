@@ -1,0 +1,1 @@
+"""The use-cases: one file for each question that a reader asks."""
