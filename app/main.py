@@ -13,18 +13,19 @@ from importlib.metadata import version
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 
-from app.api import browser, callback, description, docs, ops, users, verifications
+from app.api import browser, callback, ops, users, verifications
 from app.api.cookies import BindingCookies
 from app.api.deps import Services
-from app.api.document import complete_document
+from app.api.middleware import RequestBounds, RequestRecord, SecurityHeaders
 from app.api.problems import handle_problems
+from app.api.reference import description, docs
+from app.api.reference.document import complete_document
 from app.core.domain import Clock, utc_now
 from app.flows.exchange import Exchange
 from app.flows.hosted import HostedFlow
 from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
 from app.flows.verification import Verifications
-from app.middleware import RequestBounds, RequestRecord, SecurityHeaders
 from app.oidc import http
 from app.oidc.client import RelyingParty
 from app.settings import Settings, load_settings

@@ -427,14 +427,14 @@ DEFENCES = (
     ),
     Defence(
         "bodies have a size limit",
-        "app/middleware.py",
+        "app/api/middleware.py",
         "            if size > self._max_bytes:\n                return None\n",
         "",
         "tests/api/test_refusals.py",
     ),
     Defence(
         "a path with a newline is no other path",
-        "app/middleware.py",
+        "app/api/middleware.py",
         '"\\n" in scope["path"] or ',
         "",
         "tests/api/test_refusals.py",
@@ -462,7 +462,7 @@ DEFENCES = (
     ),
     Defence(
         "an exception's text is not logged",
-        "app/middleware.py",
+        "app/api/middleware.py",
         '_log.error("unexpected_error", **fault_location(error))',
         '_log.error("unexpected_error", text=str(error))',
         "tests/api/test_answers.py",
@@ -476,7 +476,7 @@ DEFENCES = (
     ),
     Defence(
         "the log names routes by their template",
-        "app/middleware.py",
+        "app/api/middleware.py",
         'route = getattr(scope.get("route"), "path_format", None)',
         'route = scope["path"]',
         "tests/system/test_leaks.py",

@@ -11,9 +11,10 @@ from asgi_correlation_id import correlation_id
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.api import examples, pages
+from app.api import pages
 from app.api.deps import CurrentServices, counted_callback
 from app.api.problems import header, responses, shown
+from app.api.reference import examples
 from app.core.domain import ATTEMPT_ID
 from app.core.errors import DatabaseUnavailable, InternalError
 from app.flows.exchange import AuthorizationResponse

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import Body
 
-from app.api import examples
 from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, counted_callback, keyed_router, note_decision
 from app.api.problems import answered, responses
+from app.api.reference import examples
 from app.api.schemas import CallbackBody, DecisionView
 from app.core import errors
 from app.core.domain import Role

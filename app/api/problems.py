@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.api.examples import ANSWERS, REQUEST_ID
+from app.api.reference.examples import ANSWERS, REQUEST_ID
 from app.core import errors
 from app.core.errors import Problem
 from app.telemetry.logs import fault_location

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import Body, Path
 
-from app.api import examples
 from app.api.deps import CurrentServices, MaySeeTokens, keyed_router
 from app.api.problems import answered, responses
+from app.api.reference import examples
 from app.api.schemas import ResetBody, UserId, UserStatusView
 from app.core import errors
 from app.core.domain import Role

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import Body, Path, Query
 
-from app.api import examples
 from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router, note_decision
 from app.api.problems import answered, responses
+from app.api.reference import examples
 from app.api.schemas import DecisionView, StartBody, VerificationId, VerificationPage, VerificationQuery, VerificationView
 from app.core import errors
 from app.core.domain import Role

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from app.acme import CONTINUE, Gateway, Wire
 from app.acme import create_app as create_acme
-from app.api.examples import RETURN_TO
+from app.api.reference.examples import RETURN_TO
 from app.core import api_keys
 from app.demo import story
 from app.demo.listening import GATEWAY, SANDBOX, Listening

@@ -10,7 +10,7 @@ from app.acme import Gateway, Step, Wire, create_app, integration
 from app.acme.journal import Journal
 from app.acme.sessions import MOST_SESSIONS, Sessions
 from app.acme.wire import MOST_STEPS
-from app.api.examples import START_REQUESTS
+from app.api.reference.examples import START_REQUESTS
 from app.demo import Demo, Ports, everything
 from tests.acme.conftest import NewVisitor
 from tests.acme.visitor import Page, Visitor

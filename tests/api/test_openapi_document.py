@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.api import examples
+from app.api.reference import examples
 from app.flows.hosted import PageKind
 from tests.harness.service import Json, Service
 from tests.harness.tables import on_sqlite_only

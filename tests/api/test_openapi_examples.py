@@ -13,7 +13,7 @@ import jsonschema_rs
 import pytest
 from pydantic import SecretStr
 
-from app.api import examples
+from app.api.reference import examples
 from app.main import create_app
 from tests.conftest import MakeService
 from tests.harness.browser import Browser

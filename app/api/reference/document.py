@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api.examples import ANSWERS, REQUEST_ID
 from app.api.problems import ProblemDetails, header
+from app.api.reference.examples import ANSWERS, REQUEST_ID
 
 _FRAMEWORK_ERROR = "HTTPValidationError"
 
