@@ -15,10 +15,10 @@ import typer
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
-from app import cli, env_file, server
 from app.core.errors import DatabaseUnavailable
 from app.flows.exchange import CALLBACK_SECONDS
 from app.main import create_app
+from app.operator import cli, env_file, server
 from app.settings import GivenSettings, Settings
 from app.storage.database import Database
 from tests.harness.containers import (
@@ -158,7 +158,9 @@ def test_secrets_databases_and_what_is_not_needed_do_not_reach_the_build(path: s
     assert is_left_out(path)
 
 
-@pytest.mark.parametrize("path", ["app/cli.py", "app/sandbox/templates/style.css", "migrations/versions/one.py", "LICENSE"])
+@pytest.mark.parametrize(
+    "path", ["app/operator/cli.py", "app/sandbox/templates/style.css", "migrations/versions/one.py", "LICENSE"]
+)
 def test_what_is_needed_reaches_the_build(path: str) -> None:
     assert not is_left_out(path)
 

@@ -5,8 +5,8 @@ import re
 import pytest
 import typer
 
-from app import cli
 from app.main import create_app
+from app.operator import cli
 from app.settings import GivenSettings, Settings
 from tests.harness.containers import REPOSITORY
 from tests.unit.test_settings import REQUIRED

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from app.env_file import render
+from app.operator.env_file import render
 from app.settings import Settings, load_settings
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 VALUES = {
     "INCODE_CLIENT_ID": "the client",
     "INCODE_CLIENT_SECRET": "the client secret",

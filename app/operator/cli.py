@@ -16,15 +16,16 @@ import typer
 from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
-from app import env_file, server, tables
 from app.api.deps import Services
 from app.api.schemas import UserStatusView, VerificationPage, VerificationQuery
-from app.check import check_all, check_database
 from app.core import api_keys
 from app.core.domain import Reason, Status, UserStatus, utc_now
 from app.core.errors import DatabaseUnavailable, TracesRemain
 from app.demo import DemoFailed, run_demo
 from app.main import open_services
+from app.operator import env_file, server
+from app.operator import report as tables
+from app.operator.check import check_all, check_database
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.sandbox.server import serve as serve_sandbox
 from app.settings import Settings, SettingsInvalid, load_settings

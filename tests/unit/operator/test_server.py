@@ -3,7 +3,7 @@ from contextlib import closing
 
 import uvicorn
 
-from app.server import shared_listener
+from app.operator.server import shared_listener
 
 
 def test_a_connection_to_one_of_several_workers_does_not_wait_between_the_pieces_of_an_answer() -> None:

@@ -1,0 +1,1 @@
+"""What an operator runs: the `idv` command and what it needs."""
