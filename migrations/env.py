@@ -6,8 +6,9 @@ from alembic import context
 from sqlalchemy.engine import Connection
 
 from app.settings import load_settings
-from app.storage.database import Base, Database
+from app.storage.database import Database
 from app.storage.migrate import take_turn
+from app.storage.tables import Base
 
 
 def run_on(connection: Connection) -> None:

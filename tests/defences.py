@@ -379,7 +379,7 @@ DEFENCES = (
     Defence(
         "a session token lives for 5 minutes",
         "app/flows/verification.py",
-        "        if policy.has_expired(attempt, self._clock()):\n            raise SessionTokenInvalid\n",
+        "        if lifetimes.has_expired(attempt, self._clock()):\n            raise SessionTokenInvalid\n",
         "",
         "tests/api/test_hosted.py",
     ),

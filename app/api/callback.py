@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import Body
 
-from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, counted_callback, keyed_router, note_decision
+from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, counted_callback, note_decision
+from app.api.keys import keyed_router
 from app.api.problems import answered, responses
 from app.api.reference import examples
 from app.api.schemas import CallbackBody, DecisionView

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from app.core.domain import CONFIRMABLE_FOR
+from app.core.lifetimes import CONFIRMABLE_FOR
 
 
 class BindingCookies:

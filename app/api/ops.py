@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from app.api.deps import CurrentServices, keyed_router
+from app.api.deps import CurrentServices
+from app.api.keys import keyed_router
 from app.api.problems import answered, responses
 from app.api.schemas import HealthView, ReadinessView
 from app.core import errors

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import Body, Path
 
-from app.api.deps import CurrentServices, MaySeeTokens, keyed_router
+from app.api.deps import CurrentServices, MaySeeTokens
+from app.api.keys import keyed_router
 from app.api.problems import answered, responses
 from app.api.reference import examples
 from app.api.schemas import ResetBody, UserId, UserStatusView

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import Body, Path, Query
 
-from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, keyed_router, note_decision
+from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, note_decision
+from app.api.keys import keyed_router
 from app.api.problems import answered, responses
 from app.api.reference import examples
 from app.api.schemas import DecisionView, StartBody, VerificationId, VerificationPage, VerificationQuery, VerificationView

@@ -5,19 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.core import claims, policy
-from app.core.domain import (
-    Accepted,
-    Action,
-    Decision,
-    Failure,
-    Purpose,
-    Reason,
-    Rules,
-    Ruling,
-    Status,
-    UserRecord,
-    Verdict,
-)
+from app.core.domain import Accepted, Action, Decision, Failure, Purpose, Reason, Rules, Ruling, Status, UserRecord, Verdict
 
 
 def standing(record: UserRecord | None, rules: Rules) -> Decision:

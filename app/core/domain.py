@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -13,14 +13,6 @@ Json = Any
 Clock = Callable[[], datetime]
 
 ATTEMPT_ID = re.compile(r"idv_[0-9a-f]{32}")
-
-# How long an exchange may take before its process must have died, an answer may be asked for again, and the hosted flow's
-# outcome waits for its confirmation.
-INTERRUPTED_AFTER = timedelta(seconds=20)
-REPEATABLE_FOR = timedelta(minutes=5)
-CONFIRMABLE_FOR = timedelta(minutes=5)
-# What began further ahead than this was begun by a clock that has been set back since: it must not last until then.
-AHEAD_AT_MOST = timedelta(seconds=60)
 
 
 def utc_now() -> datetime:

@@ -6,23 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from app.core.domain import (
-    AHEAD_AT_MOST,
-    CONFIRMABLE_FOR,
-    INTERRUPTED_AFTER,
-    REPEATABLE_FOR,
-    Accepted,
-    Action,
-    Attempt,
-    Evidence,
-    Failure,
-    Purpose,
-    Reason,
-    Rules,
-    Status,
-    UserRecord,
-    Verdict,
-)
+from app.core import lifetimes
+from app.core.domain import Accepted, Action, Evidence, Failure, Purpose, Reason, Rules, UserRecord, Verdict
 from app.core.failures import is_about_the_person, stored_text
 
 
@@ -65,7 +50,7 @@ def reason_to_verify(record: UserRecord | None, now: datetime, rules: Rules, *, 
 def locked_until(failures: Sequence[datetime], now: datetime, rules: Rules) -> datetime | None:
     """Until when no further attempt is allowed, given the times of the failures about the person; None if it is."""
     window = timedelta(hours=rules.attempt_window_hours)
-    recent = sorted((at for at in failures if now - window < at <= latest(now)), reverse=True)
+    recent = sorted((at for at in failures if now - window < at <= lifetimes.latest(now)), reverse=True)
     if not rules.attempt_limit or len(recent) < rules.attempt_limit:
         return None
     return recent[rules.attempt_limit - 1] + window
@@ -139,49 +124,3 @@ def after_reset(record: UserRecord, *, forget_identity: bool) -> UserRecord:
 def action_on_failure(purpose: Purpose, rules: Rules) -> Action:
     """What the caller does after a failure: a step-up never goes on."""
     return Action.DENY if rules.block_on_failure or purpose is Purpose.STEP_UP else Action.CONTINUE
-
-
-def at(attempt: Attempt, now: datetime) -> Attempt:
-    """The attempt as it stands at `now`: time alone expires one that waits for somebody, and interrupts an exchange."""
-    if has_expired(attempt, now):
-        return replace(attempt, status=Status.EXPIRED, failure=Failure("verification_expired"))
-    if is_interrupted(attempt, now):
-        return replace(attempt, status=Status.FAILED, failure=Failure("callback_interrupted"))
-    return attempt
-
-
-def latest(now: datetime) -> datetime:
-    """The latest moment that something can have happened at, by clocks that differ a little."""
-    return now + AHEAD_AT_MOST
-
-
-def came_too_late(attempt: Attempt, now: datetime) -> bool:
-    """Whether the person's time is over, was withdrawn, or has not even begun since the clock was set back."""
-    withdrawn = attempt.expires_at <= attempt.created_at
-    return withdrawn or now >= attempt.expires_at or attempt.created_at > latest(now)
-
-
-def has_expired(attempt: Attempt, now: datetime) -> bool:
-    """Whether the person, or in the hosted flow the caller's confirmation, has come too late."""
-    match attempt.status:
-        case Status.PENDING:
-            return came_too_late(attempt, now)
-        case Status.RETURNED:
-            return attempt.returned_at is not None and not _lasts(attempt.returned_at, CONFIRMABLE_FOR, now)
-        case _:
-            return False
-
-
-def is_interrupted(attempt: Attempt, now: datetime) -> bool:
-    """Whether the exchange began so long ago that the process which began it must have died."""
-    began = attempt.exchange_started_at
-    return attempt.status is Status.EXCHANGING and began is not None and not _lasts(began, INTERRUPTED_AFTER, now)
-
-
-def is_repeatable(attempt: Attempt, now: datetime) -> bool:
-    """Whether a finished attempt's answer may still be given again."""
-    return attempt.finished_at is not None and _lasts(attempt.finished_at, REPEATABLE_FOR, now)
-
-
-def _lasts(began: datetime, duration: timedelta, now: datetime) -> bool:
-    return began <= latest(now) and now - began < duration

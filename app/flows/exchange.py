@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from app.core import failures, policy
+from app.core import failures, lifetimes
 from app.core.domain import Attempt, ConsumedAttempt, Failure, Verdict
 from app.core.errors import ResponseIssuerMismatch, StateInvalid
 from app.flows.signed_state import StateSigner
@@ -60,7 +60,7 @@ class Exchange:
         deadline: float,
     ) -> Verdict | Failure:
         """What the response amounts to, before `deadline` (seconds of the event loop's clock)."""
-        if policy.came_too_late(consumed.attempt, consumed.consumed_at):
+        if lifetimes.came_too_late(consumed.attempt, consumed.consumed_at):
             return Failure("verification_expired")
         # An error beside a code wins: a response that says both is not one to trust a code of.
         if response.error is not None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from app.core import policy
+from app.core import lifetimes
 from app.core.domain import Attempt, Clock, Failure, Flow, Status, Verdict
 from app.core.errors import ResponseIssuerMismatch, StateInvalid
 from app.flows.addresses import with_answer
@@ -80,7 +80,7 @@ class HostedFlow:
         bound = _belongs(attempt, cookie)
         if attempt.browser_digest and not bound:
             raise PageNeeded(PageKind.FOREIGN_BROWSER, attempt.id)
-        attempt = policy.at(attempt, self._clock())
+        attempt = lifetimes.at(attempt, self._clock())
         if attempt.status is not Status.PENDING:
             return Launch(await self._return_location(attempt))
         return await self._to_provider(attempt, caller_state, bound=bound)
@@ -147,7 +147,7 @@ class HostedFlow:
         while current := await self._store.attempt(attempt.id):
             if current.status is not Status.EXCHANGING:
                 return await self._return_location(current)
-            if policy.is_interrupted(current, self._clock()):
+            if lifetimes.is_interrupted(current, self._clock()):
                 return await self._give_up(current)
             if asyncio.get_running_loop().time() >= deadline:
                 raise PageNeeded(PageKind.IN_PROGRESS, attempt.id)

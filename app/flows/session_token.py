@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.core.domain import CONFIRMABLE_FOR, Attempt
+from app.core.domain import Attempt
+from app.core.lifetimes import CONFIRMABLE_FOR
 from app.oidc import jws
 
 

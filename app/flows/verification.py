@@ -9,7 +9,7 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from app.core import claims, decisions, policy
+from app.core import claims, decisions, lifetimes, policy
 from app.core.domain import (
     Action,
     Addresses,
@@ -178,13 +178,13 @@ class Verifications:
         attempt = await self._store.attempt(attempt_id)
         if attempt is None:
             raise VerificationNotFound
-        return policy.at(attempt, self._clock())
+        return lifetimes.at(attempt, self._clock())
 
     async def attempts(self, wanted: AttemptFilter) -> Page:
         """A page of attempts as they stand now, newest first."""
         now = self._clock()
         page = await self._store.attempts(wanted, now)
-        return Page([policy.at(attempt, now) for attempt in page.attempts], page.next)
+        return Page([lifetimes.at(attempt, now) for attempt in page.attempts], page.next)
 
     def _check_flow(self, request: StartRequest, flow: Flow) -> None:
         """That what is asked for fits the flow, and that the flow is configured. Raises RequestInvalid."""
@@ -210,7 +210,7 @@ class Verifications:
         if request.purpose is Purpose.STEP_UP and not (record and record.identity_id):
             return Failure("identity_not_established")
         since = now - timedelta(hours=self._rules.attempt_window_hours)
-        failed = await self._store.failures_about_the_person(request.user_id, request.purpose, since, policy.latest(now))
+        failed = await self._store.failures_about_the_person(request.user_id, request.purpose, since, lifetimes.latest(now))
         until = policy.locked_until(failed, now, self._rules)
         return Failure("too_many_attempts", f"try again after {claims.timestamp(until)}") if until else None
 
@@ -272,7 +272,7 @@ class Verifications:
         reached = await self._store.relay_login_with_callback(callback.user_id, callback.fingerprint())
         if reached and (callback.response.code or callback.response.state):
             return reached
-        attempt = await self._store.newest_pending_relay_login(callback.user_id, policy.latest(self._clock())) or reached
+        attempt = await self._store.newest_pending_relay_login(callback.user_id, lifetimes.latest(self._clock())) or reached
         if attempt is None:
             raise VerificationNotFound
         return attempt
@@ -289,7 +289,7 @@ class Verifications:
             raise VerificationNotFound
         if attempt.status is not Status.RETURNED:
             return await self._repeat(attempt, callback, asyncio.get_running_loop().time())
-        if policy.has_expired(attempt, self._clock()):
+        if lifetimes.has_expired(attempt, self._clock()):
             raise SessionTokenInvalid
         outcome = await self._store.unconfirmed_outcome(attempt)
         return await self._record(attempt, outcome, fingerprint=callback.fingerprint(), finished_by=finished_by)
@@ -303,7 +303,7 @@ class Verifications:
         finished_by: str | None = None,
     ) -> Decision:
         now = self._clock()
-        settled = Failure("callback_interrupted") if policy.is_interrupted(attempt, now) else outcome
+        settled = Failure("callback_interrupted") if lifetimes.is_interrupted(attempt, now) else outcome
 
         def decide(record: UserRecord | None) -> Ruling:
             return decisions.rule(settled, attempt.purpose, record, now, self._rules)
@@ -315,7 +315,7 @@ class Verifications:
     async def _repeat(self, attempt: Attempt, callback: Callback, deadline: float) -> Decision:
         """The answer to a callback that came before, waited for while it is being worked out."""
         same = attempt.callback_fingerprint == callback.fingerprint()
-        while attempt.status is Status.EXCHANGING and not policy.is_interrupted(attempt, self._clock()):
+        while attempt.status is Status.EXCHANGING and not lifetimes.is_interrupted(attempt, self._clock()):
             if not same or asyncio.get_running_loop().time() >= deadline:
                 raise CallbackInProgress
             await asyncio.sleep(POLL_SECONDS)
@@ -327,7 +327,7 @@ class Verifications:
         return await self._answer_again(attempt)
 
     async def _answer_again(self, attempt: Attempt) -> Decision:
-        answer = await self._store.answer(attempt) if policy.is_repeatable(attempt, self._clock()) else None
+        answer = await self._store.answer(attempt) if lifetimes.is_repeatable(attempt, self._clock()) else None
         if answer is None:
             raise VerificationAlreadyFinished
         return answer

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.storage.database import Database, UserRow, VerificationRow
+from app.storage.database import Database
 from app.storage.encryption import Cipher, Unreadable
+from app.storage.tables import UserRow, VerificationRow
 
 Column = InstrumentedAttribute[Any]
 _BATCH = 500

@@ -13,10 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.domain import (
-    AHEAD_AT_MOST,
     ATTEMPT_ID,
-    CONFIRMABLE_FOR,
-    INTERRUPTED_AFTER,
     Action,
     Attempt,
     ConsumedAttempt,
@@ -34,8 +31,10 @@ from app.core.domain import (
     Verdict,
 )
 from app.core.failures import PERSON_CODES
-from app.storage.database import Database, UserRow, VerificationRow
+from app.core.lifetimes import AHEAD_AT_MOST, CONFIRMABLE_FOR, INTERRUPTED_AFTER
+from app.storage.database import Database
 from app.storage.encryption import Cipher, Unreadable
+from app.storage.tables import UserRow, VerificationRow
 
 Decide = Callable[[UserRecord | None], Ruling]
 Position = tuple[datetime, str]

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from app.storage.database import UtcTimestamp
+from app.storage.tables import UtcTimestamp
 
 revision = "2026112301"
 down_revision = None

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core import decisions
 from app.core.domain import Attempt, Decision, Evidence, Flow, Purpose, RequestSecrets, Rules, Ruling, Status, UserRecord, Verdict
-from app.storage import database as db
+from app.storage import tables
 from app.storage.database import Database
 from app.storage.encryption import Cipher
 from app.storage.keeping import Keeper
@@ -63,7 +63,7 @@ async def fill(database: Database, clock: Clock) -> None:
         }
         for n in range(1, USERS * ATTEMPTS_EACH)
     ]
-    moment = db.UtcTimestamp()
+    moment = tables.UtcTimestamp()
     add_user = text(
         "INSERT INTO users (user_id, revision, completed, completed_at, sealed_evidence) VALUES (:id, 1, true, :at, :sealed)"
     )

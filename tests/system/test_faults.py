@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.core.domain import INTERRUPTED_AFTER
+from app.core.lifetimes import INTERRUPTED_AFTER
 from app.sandbox import Endpoint, Gate, Sandbox
 from tests.harness.databases import migrate
 from tests.harness.postgres_server import PostgresServer, own_server

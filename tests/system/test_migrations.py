@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.core.errors import DatabaseUnavailable
-from app.storage.database import Base, Database
+from app.storage.database import Database
 from app.storage.migrate import TURN, alembic_config, current_revision, newest_revision, upgrade
+from app.storage.tables import Base
 from tests.harness.tables import Tables, on_postgresql_only
 from tests.system.processes import REPOSITORY, SETTINGS, Workplace
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.core import policy
+from app.core import lifetimes, policy
 from app.core.domain import (
     Accepted,
     Action,
@@ -394,10 +394,10 @@ MINUTES_5 = timedelta(minutes=5)
 )
 def test_how_an_attempt_stands(changes: Mapping[str, Any], status: Status, code: str | None) -> None:
     before = attempt(**changes)
-    after = policy.at(before, NOW)
+    after = lifetimes.at(before, NOW)
     assert after == replace(before, status=status, failure=Failure(code) if code else None)
-    assert policy.has_expired(before, NOW) is (code == "verification_expired")
-    assert policy.is_interrupted(before, NOW) is (code == "callback_interrupted")
+    assert lifetimes.has_expired(before, NOW) is (code == "verification_expired")
+    assert lifetimes.is_interrupted(before, NOW) is (code == "callback_interrupted")
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ def test_how_an_attempt_stands(changes: Mapping[str, Any], status: Status, code:
     ],
 )
 def test_an_answer_is_repeated_for_five_minutes(finished_at: datetime | None, repeatable: bool) -> None:
-    assert policy.is_repeatable(attempt(finished_at=finished_at), NOW) is repeatable
+    assert lifetimes.is_repeatable(attempt(finished_at=finished_at), NOW) is repeatable
 
 
 # Properties. The rules span what the settings allow; the moments on file are any that a database can hold.
@@ -548,7 +548,7 @@ def test_whenever_an_attempt_began_its_status_is_known(*, began: datetime, statu
     begun = attempt(status=status, expires_at=NOW + HOUR, **moved)
     lasting = {Status.COMPLETED, Status.FAILED, Status.EXPIRED}
     if began > NOW + MINUTE:
-        assert not policy.is_repeatable(begun, NOW)
-        assert policy.at(begun, NOW).status in lasting
+        assert not lifetimes.is_repeatable(begun, NOW)
+        assert lifetimes.at(begun, NOW).status in lasting
     else:
-        assert policy.at(begun, NOW).status in {*lasting, status}
+        assert lifetimes.at(begun, NOW).status in {*lasting, status}

@@ -1,0 +1,66 @@
+"""Who may call a route: the key is checked before the body is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from app.api.deps import Services, services_of
+from app.core.api_keys import holder_of
+from app.core.domain import Caller, Role
+from app.core.errors import Forbidden, Unauthorized
+from app.oidc import strict_json
+
+_SCHEMES = {
+    Role.IDP: HTTPBearer(
+        auto_error=False,
+        scheme_name="IdpKey",
+        description="A key of `API_KEYS`, for an identity provider's backend: verify, and ask for a user's status.",
+    ),
+    Role.ADMIN: HTTPBearer(
+        auto_error=False,
+        scheme_name="AdminKey",
+        description="A key of `ADMIN_API_KEYS`, for an administrator: what an identity provider may, and reset, erase, audit.",
+    ),
+}
+
+
+class _StrictRequest(Request):
+    """Refuses JSON in which a name comes twice: what a proxy has checked must be what we read."""
+
+    async def json(self) -> Any:
+        return json.loads(await self.body(), object_pairs_hook=strict_json.object_without_duplicates)
+
+
+def keyed_router(role: Role, **options: Any) -> APIRouter:
+    """A router for callers with `role`. The key is checked before a body is read: a stranger learns nothing from our parser."""
+
+    class KeyedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def check_key_then_handle(request: Request) -> Response:
+                request.state.caller = _authenticated(request, services_of(request), role)
+                structlog.contextvars.bind_contextvars(caller=request.state.caller.name)
+                return await handle(_StrictRequest(request.scope, request.receive))
+
+            return check_key_then_handle
+
+    admitted = [Role.ADMIN] if role is Role.ADMIN else [Role.IDP, Role.ADMIN]
+    return APIRouter(route_class=KeyedRoute, dependencies=[Depends(_SCHEMES[each]) for each in admitted], **options)
+
+
+def _authenticated(request: Request, services: Services, role: Role) -> Caller:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    caller = holder_of(key.strip(" "), services.api_keys) if scheme.lower() == "bearer" else None
+    if caller is None:
+        raise Unauthorized
+    if role is Role.ADMIN and caller.role is not Role.ADMIN:
+        raise Forbidden
+    return caller

@@ -1,0 +1,52 @@
+"""What SQLite needs of its connections: one writer that begins at once, a log, and files that may be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from typing import Any
+
+from sqlalchemy import Dialect, Engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+BUSY_TIMEOUT_MS = 3000
+WRITES = "idv_writes"
+"""The execution option of a transaction that writes."""
+
+
+def prepare(engine: Engine) -> None:
+    """Let every connection of a SQLite engine be opened, set up and begun as the service needs it."""
+    event.listen(engine, "do_connect", _open_once)
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+
+
+def _open_once(_: Dialect, __: ConnectionPoolEntry, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    # SQLite opens what it may not write for reading alone, and makes a log that nobody may write beside it, for ever.
+    for file in (arguments[0], f"{arguments[0]}-wal", f"{arguments[0]}-shm"):
+        if os.path.exists(file) and not os.access(file, os.W_OK):
+            raise PermissionError(errno.EACCES, "the database may not be written")
+    # The driver tells of a file that it cannot open from a thread that may outlive the event loop: so it is tried before.
+    sqlite3.connect(*arguments, **options).close()
+
+
+def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # The driver must not begin transactions by itself: it would begin late, and a write could then find the file changed.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        for pragma in (f"busy_timeout = {BUSY_TIMEOUT_MS}", "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+    except Exception:
+        # The pool never sees this connection, and its thread would outlive the event loop.
+        connection.close()
+        raise
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
