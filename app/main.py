@@ -26,8 +26,7 @@ from app.flows.hosted import HostedFlow
 from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
 from app.flows.verification import Verifications
-from app.oidc import http
-from app.oidc.client import RelyingParty
+from app.oidc import RelyingParty, new_client
 from app.settings import Settings, load_settings
 from app.storage.database import Database
 from app.storage.encryption import Cipher
@@ -113,7 +112,7 @@ async def open_services(
         tracing.provider_call(endpoint, status, seconds)
 
     database = Database(settings.database_url.get_secret_value(), on_connection=metrics.connection)
-    async with http.new_client(request_seconds=settings.http_timeout_seconds) as client:
+    async with new_client(request_seconds=settings.http_timeout_seconds) as client:
         provider = RelyingParty(
             settings.provider,
             client,

@@ -14,10 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from app.core.api_keys import ApiKey, ambiguous_name, parse_api_keys
 from app.core.domain import Addresses, Role, Rules
 from app.flows.addresses import is_allowed
-from app.oidc.client import ProviderConfig
-from app.oidc.client_auth import ClientAuthMethod, ClientCredentials
-from app.oidc.id_token import ALGORITHMS
-from app.oidc.metadata import is_safe_url
+from app.oidc import ALGORITHMS, ClientAuthMethod, ClientCredentials, ProviderConfig, is_safe_url
 
 MIN_SECRET_LENGTH = 32
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", re.IGNORECASE)
@@ -311,7 +308,7 @@ class Settings(BaseSettings):
         return ProviderConfig(
             server_url=self.incode_server_url,
             issuer=self.incode_issuer or self.incode_server_url,
-            credentials=ClientCredentials(self.incode_client_id, secret, self.client_auth_method),
+            credentials=ClientCredentials(client_id=self.incode_client_id, client_secret=secret, method=self.client_auth_method),
             scope=self.scopes,
             algorithms=self.id_token_algorithms,
             leeway_seconds=self.clock_skew_seconds,

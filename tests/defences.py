@@ -78,8 +78,8 @@ DEFENCES = (
     Defence(
         "the ID token's signature",
         "app/oidc/jws.py",
-        "payload = jws.verify(token, dict(key), algorithms=[algorithm])",
-        "payload = jws.verify(token, dict(key), algorithms=[algorithm], verify=False)",
+        "payload = jws.verify(token, _key(frozenset(key.items()), algorithm), algorithms=[algorithm])",
+        "payload = jws.verify(token, _key(frozenset(key.items()), algorithm), algorithms=[algorithm], verify=False)",
         "tests/unit/oidc/test_jws.py",
     ),
     Defence(

@@ -15,7 +15,7 @@ from app.api.deps import Services, services_of
 from app.core.api_keys import holder_of
 from app.core.domain import Caller, Role
 from app.core.errors import Forbidden, Unauthorized
-from app.oidc import strict_json
+from app.oidc import object_without_duplicates
 
 _SCHEMES = {
     Role.IDP: HTTPBearer(
@@ -35,7 +35,7 @@ class _StrictRequest(Request):
     """Refuses JSON in which a name comes twice: what a proxy has checked must be what we read."""
 
     async def json(self) -> Any:
-        return json.loads(await self.body(), object_pairs_hook=strict_json.object_without_duplicates)
+        return json.loads(await self.body(), object_pairs_hook=object_without_duplicates)
 
 
 def keyed_router(role: Role, **options: Any) -> APIRouter:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
-from app.oidc.metadata import is_safe_url
+from app.oidc import is_safe_url
 
 MAX_LENGTH = 2048
 _OURS = frozenset({"state", "session_token"})

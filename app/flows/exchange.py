@@ -9,8 +9,7 @@ from app.core.domain import Attempt, ConsumedAttempt, Failure, Verdict
 from app.core.errors import ResponseIssuerMismatch, StateInvalid
 from app.flows.signed_state import StateSigner
 from app.flows.verdict import read_verdict
-from app.oidc.client import AuthorizationGrant, RelyingParty
-from app.oidc.errors import IssuerMismatch, ProtocolError, ProviderUnavailable
+from app.oidc import AuthorizationGrant, IssuerMismatch, ProtocolError, ProviderUnavailable, RelyingParty
 
 # Callers give up after 10 s. The provider's share of a callback ends here, and leaves time to record what is known.
 CALLBACK_SECONDS = 7.0
@@ -35,7 +34,7 @@ class Exchange:
         self._signer = signer
         self._keep_tokens = keep_tokens
 
-    async def check(self, response: AuthorizationResponse, attempt: Attempt) -> ProviderUnavailable | None:
+    async def check(self, response: AuthorizationResponse, attempt: Attempt) -> Failure | None:
         """That the response answers this attempt's request. Raises StateInvalid and ResponseIssuerMismatch.
 
         Returns why it could not be known, when the provider is away.
@@ -49,14 +48,14 @@ class Exchange:
         except IssuerMismatch:
             raise ResponseIssuerMismatch from None
         except ProviderUnavailable as error:
-            return error
+            return failure_of(error)
         return None
 
     async def outcome(
         self,
         consumed: ConsumedAttempt,
         response: AuthorizationResponse,
-        outage: ProviderUnavailable | None,
+        outage: Failure | None,
         deadline: float,
     ) -> Verdict | Failure:
         """What the response amounts to, before `deadline` (seconds of the event loop's clock)."""
@@ -68,12 +67,12 @@ class Exchange:
         if response.code is None:
             return Failure("no_code_returned")
         if outage:
-            return failure_of(outage)
+            return outage
         return await self._exchange(consumed, response.code, deadline)
 
     async def _exchange(self, consumed: ConsumedAttempt, code: str, deadline: float) -> Verdict | Failure:
         kept = consumed.secrets
-        grant = AuthorizationGrant(code, kept.code_verifier, kept.nonce, kept.redirect_uri)
+        grant = AuthorizationGrant(code=code, code_verifier=kept.code_verifier, nonce=kept.nonce, redirect_uri=kept.redirect_uri)
         try:
             authentication = await self._provider.authenticate(grant, deadline=deadline)
             return read_verdict(authentication, keep_tokens=self._keep_tokens)

@@ -18,8 +18,7 @@ from app.flows.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange
 from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
 from app.flows.verification import POLL_SECONDS
-from app.oidc.client import RelyingParty
-from app.oidc.errors import ProviderUnavailable
+from app.oidc import ProviderUnavailable, RelyingParty
 from app.storage.store import Store
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from app.core.domain import Attempt
 from app.core.lifetimes import CONFIRMABLE_FOR
-from app.oidc import jws
+from app.oidc import SignatureInvalid, sign_hs256, verify_hs256
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,15 @@ class SessionTokens:
             "state": caller_state,
             "verification_id": attempt.id,
         }
-        return jws.sign_hs256({name: value for name, value in claims.items() if value is not None}, self._secrets[0])
+        return sign_hs256({name: value for name, value in claims.items() if value is not None}, self._secrets[0])
 
     def read(self, token: str) -> Session | None:
         """What the token says, or None when it is not ours. Whether it came in time is the attempt's to judge."""
-        for secret in self._secrets:
-            try:
-                claims = jws.verify_hs256(token, secret)
-            except jws.SignatureInvalid:
-                continue
-            verification_id, user_id = claims.get("verification_id"), claims.get("sub")
-            if claims.get("iss") == self._issuer and isinstance(verification_id, str) and isinstance(user_id, str):
-                return Session(verification_id, user_id)
-        return None
+        try:
+            claims = verify_hs256(token, *self._secrets)
+        except SignatureInvalid:
+            return None
+        verification_id, user_id = claims.get("verification_id"), claims.get("sub")
+        if claims.get("iss") != self._issuer or not isinstance(verification_id, str) or not isinstance(user_id, str):
+            return None
+        return Session(verification_id, user_id)

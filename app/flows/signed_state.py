@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.core.domain import Attempt
-from app.oidc import jws
+from app.oidc import SignatureInvalid, sign_hs256, verify_hs256
 
 # The type keeps a state from being taken for a session token, which is signed with the same secret (RFC 8725 section 3.11).
 _TOKEN_TYPE = "idv-state+jwt"  # noqa: S105  a header value
@@ -24,7 +24,7 @@ class StateSigner:
             "iat": int(attempt.created_at.timestamp()),
             "exp": int(attempt.expires_at.timestamp()),
         }
-        return jws.sign_hs256(claims, self._secrets[0], token_type=_TOKEN_TYPE)
+        return sign_hs256(claims, self._secrets[0], token_type=_TOKEN_TYPE)
 
     def names(self, state: str, attempt: Attempt) -> bool:
         """Whether we signed `state` for this attempt."""
@@ -32,10 +32,8 @@ class StateSigner:
 
     def attempt_id(self, state: str) -> str | None:
         """The attempt that we signed `state` for, or None. The state's expiry is the attempt's, and is judged there."""
-        for secret in self._secrets:
-            try:
-                named = jws.verify_hs256(state, secret, token_type=_TOKEN_TYPE).get("verification_id")
-            except jws.SignatureInvalid:
-                continue
-            return named if isinstance(named, str) else None
-        return None
+        try:
+            named = verify_hs256(state, *self._secrets, token_type=_TOKEN_TYPE).get("verification_id")
+        except SignatureInvalid:
+            return None
+        return named if isinstance(named, str) else None

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 
 from app.core.domain import Evidence, Json, Tokens, Verdict
-from app.oidc.client import Authentication
-from app.oidc.errors import IdTokenInvalid
+from app.oidc import Authentication, IdTokenInvalid
 
 PII_CLAIMS = ("name", "given_name", "family_name", "birthdate", "email", "phone_number", "address")
 MAX_USERINFO_BYTES = 16 * 1024

@@ -40,9 +40,7 @@ from app.flows.addresses import is_allowed
 from app.flows.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange, failure_of
 from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
-from app.oidc import pkce
-from app.oidc.client import RelyingParty
-from app.oidc.errors import ProviderUnavailable
+from app.oidc import ProviderUnavailable, RelyingParty, new_code_verifier
 from app.storage.store import AttemptFilter, Page, Store
 
 POLL_SECONDS = 0.1
@@ -228,7 +226,7 @@ class Verifications:
 
     def _new_secrets(self, request: StartRequest, flow: Flow, login_hint: str | None) -> RequestSecrets:
         """What is kept of the request; of the relay flow's no login hint, since its redirect is made at once."""
-        nonce, verifier = secrets.token_urlsafe(32), pkce.new_code_verifier()
+        nonce, verifier = secrets.token_urlsafe(32), new_code_verifier()
         if flow is Flow.RELAY:
             return RequestSecrets(nonce, verifier, self._addresses.redirect_uri or "")
         return RequestSecrets(

@@ -16,10 +16,12 @@ from app.oidc import client_auth, http, id_token, jwks, metadata, pkce
 from app.oidc.cache import Cached
 from app.oidc.client_auth import ClientCredentials
 from app.oidc.errors import (
+    Endpoint,
     IdTokenInvalid,
     IssuerMismatch,
     ProtocolError,
     ProviderUnavailable,
+    Reason,
     TokenEndpointError,
     UserinfoSubMismatch,
 )
@@ -33,7 +35,7 @@ _TOKEN_ERRORS = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderConfig:
     """The provider and our registration there. `request_seconds` bounds one call, from connecting to the last byte."""
 
@@ -47,7 +49,7 @@ class ProviderConfig:
     allow_http: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationGrant:
     """A code and what its authorization request kept back to prove that it is ours."""
 
@@ -57,7 +59,7 @@ class AuthorizationGrant:
     redirect_uri: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAnswer:
     """A successful token response (RFC 6749 section 5.1)."""
 
@@ -67,7 +69,7 @@ class TokenAnswer:
     expires_in: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Authentication:
     """The claims of an ID token that passed every check, with userinfo of the same subject, or None without a usable one."""
 
@@ -141,10 +143,10 @@ class RelyingParty:
                 tokens = await self._exchange(grant, provider)
                 claims = await self._validate(tokens, grant.nonce)
         except TimeoutError:
-            raise ProviderUnavailable("no answer in time") from None
+            raise ProviderUnavailable(None, Reason.LATE) from None
         left = min(self._config.request_seconds, deadline - asyncio.get_running_loop().time())
         userinfo = await self._userinfo(provider, tokens.access_token, claims["sub"], left)
-        return Authentication(claims, userinfo, tokens)
+        return Authentication(id_token=claims, userinfo=userinfo, tokens=tokens)
 
     async def _exchange(self, grant: AuthorizationGrant, provider: ProviderMetadata) -> TokenAnswer:
         form, headers = client_auth.authenticate(
@@ -158,7 +160,7 @@ class RelyingParty:
         }
         headers["Accept"] = "application/json"
         request = self._transport.client.build_request("POST", provider.token_endpoint, data=form, headers=headers)
-        return _read_token_answer(await self._transport.send(request, "token endpoint"))
+        return _read_token_answer(await self._transport.send(request, Endpoint.TOKEN))
 
     async def _validate(self, tokens: TokenAnswer, nonce: str) -> Mapping[str, Any]:
         signed = await self._verify_signature(tokens.id_token)
@@ -184,7 +186,7 @@ class RelyingParty:
         try:
             async with asyncio.timeout(timeout):
                 request = self._transport.client.build_request("GET", provider.userinfo_endpoint, headers=headers)
-                claims = await self._read_userinfo(await self._transport.send(request, "userinfo endpoint"))
+                claims = await self._read_userinfo(await self._transport.send(request, Endpoint.USERINFO))
         except (ProtocolError, TimeoutError):
             return None
         if not isinstance(claims.get("sub"), str):
@@ -195,7 +197,7 @@ class RelyingParty:
 
     async def _read_userinfo(self, answer: Answer) -> Mapping[str, Any]:
         if answer.status != httpx.codes.OK:
-            raise ProviderUnavailable(f"{answer.endpoint}: HTTP {answer.status}")
+            raise ProviderUnavailable(answer.endpoint, Reason.STATUS, answer.status)
         if answer.media_type != "application/jwt":
             return answer.json_object()
         # OpenID Connect Core 1.0 section 5.3.2: a signed answer names the issuer and us.
@@ -208,16 +210,20 @@ class RelyingParty:
 
     def _expectation(self) -> Expectation:
         config = self._config
-        return Expectation(config.issuer, config.credentials.client_id, config.algorithms, config.leeway_seconds)
+        return Expectation(
+            issuer=config.issuer,
+            client_id=config.credentials.client_id,
+            algorithms=config.algorithms,
+            leeway_seconds=config.leeway_seconds,
+        )
 
     async def _load_metadata(self) -> ProviderMetadata:
         url = self._config.server_url + metadata.WELL_KNOWN
-        return metadata.parse(
-            await self._transport.get_json(url, "discovery"), issuer=self._config.issuer, allow_http=self._config.allow_http
-        )
+        document = await self._transport.get_json(url, Endpoint.DISCOVERY)
+        return metadata.parse(document, issuer=self._config.issuer, allow_http=self._config.allow_http)
 
     async def _load_keys(self) -> tuple[jwks.Jwk, ...]:
-        return jwks.parse(await self._transport.get_json((await self.metadata()).jwks_uri, "keys"))
+        return jwks.parse(await self._transport.get_json((await self.metadata()).jwks_uri, Endpoint.KEYS))
 
 
 def _read_token_answer(answer: Answer) -> TokenAnswer:
@@ -228,7 +234,7 @@ def _read_token_answer(answer: Answer) -> TokenAnswer:
             raise _token_error(body)
         return _token_answer(body)
     if answer.status not in {httpx.codes.BAD_REQUEST, httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        raise ProviderUnavailable(f"{answer.endpoint}: HTTP {answer.status}")
+        raise ProviderUnavailable(answer.endpoint, Reason.STATUS, answer.status)
     try:
         error = _token_error(answer.json_object())
     except ProviderUnavailable:
@@ -247,10 +253,10 @@ def _token_error(body: Mapping[str, Any]) -> TokenEndpointError:
 def _token_answer(body: Mapping[str, Any]) -> TokenAnswer:
     access_token, token_type = body.get("access_token"), body.get("token_type")
     if not isinstance(access_token, str) or not access_token or not access_token.isascii() or not access_token.isprintable():
-        raise ProviderUnavailable("token endpoint: no access token")
+        raise ProviderUnavailable(Endpoint.TOKEN, Reason.NO_ACCESS_TOKEN)
     if not isinstance(token_type, str) or token_type.lower() != "bearer":
-        raise ProviderUnavailable("token endpoint: the token type is not Bearer")
+        raise ProviderUnavailable(Endpoint.TOKEN, Reason.NOT_BEARER)
     token = body.get("id_token")
     if not isinstance(token, str) or not token.isascii():
         raise IdTokenInvalid("missing")
-    return TokenAnswer(token, access_token, token_type, body.get("expires_in"))
+    return TokenAnswer(id_token=token, access_token=access_token, token_type=token_type, expires_in=body.get("expires_in"))

@@ -22,7 +22,7 @@ class ClientAuthMethod(StrEnum):
     JWT = "client_secret_jwt"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientCredentials:
     """The relying party's registration at the provider."""
 

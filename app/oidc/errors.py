@@ -10,6 +10,35 @@ ProtocolError
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+
+class Endpoint(StrEnum):
+    """What the provider is asked for; the values are words for people, and labels of metrics and traces."""
+
+    DISCOVERY = "discovery"
+    KEYS = "keys"
+    TOKEN = "token endpoint"  # noqa: S105  words
+    USERINFO = "userinfo endpoint"
+
+
+class Reason(StrEnum):
+    """Why an endpoint could not be used. The values are stable; `{}` stands for the fault's `about`."""
+
+    LATE = "no answer in time"
+    FAILED = "connection failed"
+    STATUS = "HTTP {}"
+    COMPRESSED = "compressed though not asked to"
+    OVERSIZED = "answer over 1 MiB"
+    NOT_LABELLED = "not labelled as JSON"
+    NOT_JSON = "not a JSON object"
+    OTHER_ISSUER = "another issuer than the configured one"
+    PUSHED_REQUESTS = "the provider requires pushed authorization requests, which are not supported"
+    UNSAFE_ENDPOINT = "{} is missing or not an https address"
+    NOT_A_KEY_SET = "not a key set"
+    NO_ACCESS_TOKEN = "no access token"  # noqa: S105  words
+    NOT_BEARER = "the token type is not Bearer"
+
 
 class ProtocolError(Exception):
     """A fault of the protocol. `code` is stable; `description` holds nothing that was in a token, code or secret."""
@@ -22,9 +51,18 @@ class ProtocolError(Exception):
 
 
 class ProviderUnavailable(ProtocolError):
-    """The provider did not answer in time, or its answer cannot be used; `description` says which and why."""
+    """The provider did not answer in time, or its answer cannot be used.
+
+    `endpoint` is None when the time ran out for all of a callback's calls together.
+    """
 
     code = "provider_unavailable"
+
+    def __init__(self, endpoint: Endpoint | None, reason: Reason, about: object = None) -> None:
+        self.endpoint = endpoint
+        self.reason = reason
+        self.cause = reason.format(about)
+        super().__init__(f"{endpoint}: {self.cause}" if endpoint else self.cause)
 
 
 class TokenEndpointError(ProtocolError):

@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 
 from app.oidc import strict_json
-from app.oidc.errors import ProviderUnavailable
+from app.oidc.errors import Endpoint, ProviderUnavailable, Reason
 
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_CONNECTIONS = 100
-Observe = Callable[[str, int | None, float], None]
+Observe = Callable[[Endpoint, int | None, float], None]
 
 
-def ignore(_endpoint: str, _status: int | None, _seconds: float) -> None:
+def ignore(_endpoint: Endpoint, _status: int | None, _seconds: float) -> None:
     """Observe nothing."""
 
 
@@ -36,9 +36,9 @@ def new_client(*, request_seconds: float) -> httpx.AsyncClient:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an endpoint answered. `endpoint` is its role, for messages; `media_type` is in lower case; `date` is its header."""
+    """What an endpoint answered. `media_type` is in lower case; `date` is its header."""
 
-    endpoint: str
+    endpoint: Endpoint
     status: int
     media_type: str
     body: bytes
@@ -47,11 +47,11 @@ class Answer:
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object; raises ProviderUnavailable when it is none or is not labelled as JSON."""
         if self.media_type != "application/json" and not self.media_type.endswith("+json"):
-            raise ProviderUnavailable(f"{self.endpoint}: not labelled as JSON")
+            raise ProviderUnavailable(self.endpoint, Reason.NOT_LABELLED)
         try:
             return strict_json.parse_object(self.body)
         except ValueError:
-            raise ProviderUnavailable(f"{self.endpoint}: not a JSON object") from None
+            raise ProviderUnavailable(self.endpoint, Reason.NOT_JSON) from None
 
 
 class Transport:
@@ -62,7 +62,7 @@ class Transport:
         self._request_seconds = request_seconds
         self._observe = observe
 
-    async def send(self, request: httpx.Request, endpoint: str) -> Answer:
+    async def send(self, request: httpx.Request, endpoint: Endpoint) -> Answer:
         """Send once and read the whole answer in time. Raises ProviderUnavailable, never retries."""
         began, status = time.perf_counter(), None
         try:
@@ -70,22 +70,22 @@ class Transport:
                 answer = await _exchange(self.client, request, endpoint)
             status = answer.status
         except (TimeoutError, httpx.TimeoutException):
-            raise ProviderUnavailable(f"{endpoint}: no answer in time") from None
+            raise ProviderUnavailable(endpoint, Reason.LATE) from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError):
-            raise ProviderUnavailable(f"{endpoint}: connection failed") from None
+            raise ProviderUnavailable(endpoint, Reason.FAILED) from None
         finally:
             self._observe(endpoint, status, time.perf_counter() - began)
         return answer
 
-    async def get(self, url: str, endpoint: str) -> Answer:
+    async def get(self, url: str, endpoint: Endpoint) -> Answer:
         """What is at `url`. Raises ProviderUnavailable for any other status than 200."""
         request = self.client.build_request("GET", url, headers={"Accept": "application/json"})
         answer = await self.send(request, endpoint)
         if answer.status != httpx.codes.OK:
-            raise ProviderUnavailable(f"{endpoint}: HTTP {answer.status}")
+            raise ProviderUnavailable(endpoint, Reason.STATUS, answer.status)
         return answer
 
-    async def get_json(self, url: str, endpoint: str) -> dict[str, Any]:
+    async def get_json(self, url: str, endpoint: Endpoint) -> dict[str, Any]:
         """The JSON object at `url`. Raises ProviderUnavailable for any other status than 200, and for any other body."""
         return (await self.get(url, endpoint)).json_object()
 
@@ -103,18 +103,18 @@ async def _closing_connections(request: httpx.Request) -> AsyncIterator[None]:
         yield
 
 
-async def _exchange(client: httpx.AsyncClient, request: httpx.Request, endpoint: str) -> Answer:
+async def _exchange(client: httpx.AsyncClient, request: httpx.Request, endpoint: Endpoint) -> Answer:
     # Asking for no compression, and refusing it, leaves no room for a small answer that unpacks to gigabytes.
     request.headers["Accept-Encoding"] = "identity"
     response = await client.send(request, stream=True, follow_redirects=False)
     try:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise ProviderUnavailable(f"{endpoint}: compressed though not asked to")
+            raise ProviderUnavailable(endpoint, Reason.COMPRESSED)
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > MAX_ANSWER_BYTES:
-                raise ProviderUnavailable(f"{endpoint}: answer over 1 MiB")
+                raise ProviderUnavailable(endpoint, Reason.OVERSIZED)
     finally:
         await response.aclose()
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()

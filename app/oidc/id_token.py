@@ -18,7 +18,7 @@ _DIGEST = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 _MAX_SUBJECT_LENGTH = 255
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
     """What the relying party may expect of a token that the provider signed for it."""
 

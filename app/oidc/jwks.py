@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.oidc.errors import IdTokenInvalid, ProviderUnavailable
+from app.oidc.errors import Endpoint, IdTokenInvalid, ProviderUnavailable, Reason
 
 Jwk = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ def parse(document: Mapping[str, Any]) -> tuple[Jwk, ...]:
     """The keys of a key set, unusable ones included. Raises ProviderUnavailable when it is none."""
     keys = document.get("keys")
     if not isinstance(keys, list):
-        raise ProviderUnavailable("keys: not a key set")
+        raise ProviderUnavailable(Endpoint.KEYS, Reason.NOT_A_KEY_SET)
     return tuple(key for key in keys if isinstance(key, dict))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
-from jose import jws
+from jose import jwk, jws
+from jose.backends.base import Key
 from jose.exceptions import JOSEError
 
 from app.oidc import strict_json
@@ -32,7 +35,7 @@ def unverified_header(token: str) -> dict[str, Any]:
 def verify(token: str, key: Mapping[str, str], algorithm: str) -> dict[str, Any]:
     """The payload of a token that `key` signed with `algorithm`. Raises SignatureInvalid, and Malformed after it held."""
     try:
-        payload = jws.verify(token, dict(key), algorithms=[algorithm])
+        payload = jws.verify(token, _key(frozenset(key.items()), algorithm), algorithms=[algorithm])
     except (JOSEError, ValueError, TypeError, AttributeError, RecursionError):
         raise SignatureInvalid from None
     try:
@@ -43,17 +46,29 @@ def verify(token: str, key: Mapping[str, str], algorithm: str) -> dict[str, Any]
 
 def sign_hs256(claims: Mapping[str, Any], secret: str, *, token_type: str = "JWT") -> str:  # noqa: S107  a header value
     """A compact JWS over `claims`, HS256 under `secret`, with `typ` in its header."""
-    return str(jws.sign(dict(claims), _symmetric(secret), headers={"typ": token_type}, algorithm="HS256"))
+    key = _key(frozenset(_symmetric(secret).items()), "HS256")
+    return str(jws.sign(dict(claims), key, headers={"typ": token_type}, algorithm="HS256"))
 
 
-def verify_hs256(token: str, secret: str, *, token_type: str = "JWT") -> dict[str, Any]:  # noqa: S107  a header value
-    """The claims of a token made by `sign_hs256`. Raises SignatureInvalid when algorithm, type or signature differ."""
-    header = unverified_header(token)
-    if header.get("typ") != token_type:
+def verify_hs256(token: str, *secrets: str, token_type: str = "JWT") -> dict[str, Any]:  # noqa: S107  a header value
+    """The claims of a token made by `sign_hs256` with one of `secrets`: several, while a secret is rotated.
+
+    Raises SignatureInvalid when algorithm, type or signature differ.
+    """
+    if unverified_header(token).get("typ") != token_type:
         raise SignatureInvalid
-    return verify(token, _symmetric(secret), "HS256")
+    for secret in secrets:
+        with suppress(SignatureInvalid):
+            return verify(token, _symmetric(secret), "HS256")
+    raise SignatureInvalid
 
 
 def _symmetric(secret: str) -> dict[str, str]:
     """The secret as a JWK: python-jose would read a bare text as JSON or PEM where it looks like that."""
     return {"kty": "oct", "k": base64.urlsafe_b64encode(secret.encode()).decode()}
+
+
+@lru_cache(maxsize=64)
+def _key(material: frozenset[tuple[str, str]], algorithm: str) -> Key:
+    """The library's key, built once: building one takes longer than a signature."""
+    return jwk.construct(dict(material), algorithm)

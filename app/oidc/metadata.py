@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from app.oidc.errors import ProviderUnavailable
+from app.oidc.errors import Endpoint, ProviderUnavailable, Reason
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 
@@ -55,14 +55,14 @@ def is_safe_url(url: str, *, allow_http: bool) -> bool:
 def parse(document: Mapping[str, Any], *, issuer: str, allow_http: bool) -> ProviderMetadata:
     """The metadata in a discovery document; its issuer must be ours exactly (section 4.3). Raises ProviderUnavailable."""
     if document.get("issuer") != issuer:
-        raise ProviderUnavailable("discovery: the issuer is not INCODE_ISSUER")
+        raise ProviderUnavailable(Endpoint.DISCOVERY, Reason.OTHER_ISSUER)
     if document.get("require_pushed_authorization_requests") is True:
-        raise ProviderUnavailable("discovery: the provider requires pushed authorization requests, which are not supported")
+        raise ProviderUnavailable(Endpoint.DISCOVERY, Reason.PUSHED_REQUESTS)
 
     def endpoint(name: str) -> str:
         url = document.get(name)
         if not isinstance(url, str) or not is_safe_url(url, allow_http=allow_http):
-            raise ProviderUnavailable(f"discovery: {name} is missing or not an https address")
+            raise ProviderUnavailable(Endpoint.DISCOVERY, Reason.UNSAFE_ENDPOINT, name)
         return url
 
     return ProviderMetadata(

@@ -17,9 +17,18 @@ from urllib.parse import urlsplit
 from app.core.domain import Addresses
 from app.core.errors import DatabaseUnavailable
 from app.core.failures import clean
-from app.oidc import http, jwks, metadata, pkce
-from app.oidc.client import AuthorizationGrant, ProviderConfig, RelyingParty
-from app.oidc.errors import ProtocolError, ProviderUnavailable
+from app.oidc import (
+    AuthorizationGrant,
+    Endpoint,
+    ProtocolError,
+    ProviderConfig,
+    ProviderUnavailable,
+    RelyingParty,
+    http,
+    jwks,
+    metadata,
+    pkce,
+)
 from app.storage.database import Database
 from app.storage.migrate import current_revision, is_migrated, newest_revision
 
@@ -98,7 +107,7 @@ async def check_provider(config: ProviderConfig, redirect_uri: str) -> AsyncIter
     async with http.new_client(request_seconds=config.request_seconds) as client:
         transport = http.Transport(client, request_seconds=config.request_seconds)
         try:
-            answer = await transport.get(config.server_url + metadata.WELL_KNOWN, "discovery")
+            answer = await transport.get(config.server_url + metadata.WELL_KNOWN, Endpoint.DISCOVERY)
             document = answer.json_object()
             if document.get("issuer") != config.issuer:
                 named = clean(str(document.get("issuer")))
@@ -106,9 +115,9 @@ async def check_provider(config: ProviderConfig, redirect_uri: str) -> AsyncIter
                 yield Finding("discovery", f"names the issuer {named}, not {config.issuer}", remedy)
                 return
             provider = metadata.parse(document, issuer=config.issuer, allow_http=config.allow_http)
-        except ProtocolError as error:
+        except ProviderUnavailable as error:
             remedy = "Look at INCODE_SERVER_URL and INCODE_ISSUER, and whether this machine may reach the provider."
-            yield Finding("discovery", str(error.description).removeprefix("discovery: "), remedy)
+            yield Finding("discovery", error.cause, remedy)
             return
         yield Finding("discovery", f"names the issuer {provider.issuer}")
         for finding in _offers(config, document):
@@ -137,11 +146,9 @@ def _offers(config: ProviderConfig, document: dict[str, Any]) -> list[Finding]:
 
 async def _check_keys(transport: http.Transport, config: ProviderConfig, url: str) -> Finding:
     try:
-        keys = jwks.parse(await transport.get_json(url, "keys"))
-    except ProtocolError as error:
-        return Finding(
-            "keys", str(error.description).removeprefix("keys: "), "Ask Incode; without keys no ID token can be verified."
-        )
+        keys = jwks.parse(await transport.get_json(url, Endpoint.KEYS))
+    except ProviderUnavailable as error:
+        return Finding("keys", error.cause, "Ask Incode; without keys no ID token can be verified.")
     usable = sum(any(jwks.fits(key, algorithm, None) for algorithm in config.algorithms) for key in keys)
     if not usable:
         return Finding("keys", f"has {len(keys)} keys, none for ID_TOKEN_ALGORITHMS", "Look at ID_TOKEN_ALGORITHMS.")
@@ -151,7 +158,12 @@ async def _check_keys(transport: http.Transport, config: ProviderConfig, url: st
 async def _check_registration(provider: RelyingParty, redirect_uri: str, seconds: float) -> Finding:
     """Whether the token endpoint knows us: asked for a code that cannot exist, it complains of the code, or of us."""
     code = f"idv-check-{secrets.token_urlsafe(16)}"
-    grant = AuthorizationGrant(code, pkce.new_code_verifier(), secrets.token_urlsafe(32), redirect_uri)
+    grant = AuthorizationGrant(
+        code=code,
+        code_verifier=pkce.new_code_verifier(),
+        nonce=secrets.token_urlsafe(32),
+        redirect_uri=redirect_uri,
+    )
     try:
         await provider.authenticate(grant, deadline=asyncio.get_running_loop().time() + seconds)
     except ProviderUnavailable as error:

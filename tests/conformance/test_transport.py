@@ -230,7 +230,7 @@ async def test_an_unusual_answer_that_is_fine(service: Service, provider: Tamper
 
 
 ERRORS_WITH_200: dict[BackChannel, tuple[str, str | None]] = {
-    "discovery": ("provider_unavailable", "discovery: the issuer is not INCODE_ISSUER"),
+    "discovery": ("provider_unavailable", "discovery: another issuer than the configured one"),
     "token": ("token_exchange_failed", None),
     "jwks": ("provider_unavailable", "keys: not a key set"),
     "userinfo": ("verified", None),

@@ -9,16 +9,17 @@ from hypothesis import strategies as st
 
 from app.core.domain import Tokens, Verdict
 from app.flows.verdict import read_verdict
-from app.oidc.client import Authentication, TokenAnswer
-from app.oidc.errors import IdTokenInvalid
+from app.oidc import Authentication, IdTokenInvalid, TokenAnswer
 from tests.harness.ids import plain_id
 
-TOKENS = TokenAnswer("the id token", "the access token", "Bearer", 3600)
+TOKENS = TokenAnswer(id_token="the id token", access_token="the access token", token_type="Bearer", expires_in=3600)
 IDS = ["interview_id", "identity_id"]
 
 
 def read(claims: dict[str, Any], userinfo: dict[str, Any] | None = None, *, keep_tokens: bool = False) -> Verdict:
-    return read_verdict(Authentication({"sub": "s", **claims}, userinfo, TOKENS), keep_tokens=keep_tokens)
+    return read_verdict(
+        Authentication(id_token={"sub": "s", **claims}, userinfo=userinfo, tokens=TOKENS), keep_tokens=keep_tokens
+    )
 
 
 @pytest.mark.parametrize("name", IDS)

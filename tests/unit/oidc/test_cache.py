@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from app.oidc import Endpoint, ProviderUnavailable, Reason
 from app.oidc.cache import Cached
-from app.oidc.errors import ProviderUnavailable
 
 DAY = 24 * 3600.0
 MS = 0.001
-AWAY = ProviderUnavailable("away")
+AWAY = ProviderUnavailable(Endpoint.KEYS, Reason.LATE)
 
 
 class Source:

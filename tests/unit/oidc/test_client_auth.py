@@ -13,7 +13,7 @@ SECRET = "the secret of thirty-two characters"
 
 
 def credentials(method: ClientAuthMethod, client_id: str = "the client", secret: str = SECRET) -> ClientCredentials:
-    return ClientCredentials(client_id, secret, method)
+    return ClientCredentials(client_id=client_id, client_secret=secret, method=method)
 
 
 def authenticated(held: ClientCredentials) -> tuple[dict[str, str], dict[str, str]]:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from app.oidc.errors import ProviderUnavailable
+from app.oidc import Endpoint, ProviderUnavailable
 from app.oidc.http import MAX_CONNECTIONS, Transport, new_client
 from tests.harness.waiting import until
 from tests.harness.wire import Call, Script, Wire, dripping, keep_silent, pouring, saying
@@ -27,13 +27,13 @@ async def test_calls_that_were_given_up_leave_every_place_free(script: Script, s
         new_client(request_seconds=PATIENT) as client,
     ):
         hasty, patient = Transport(client, request_seconds=seconds), Transport(client, request_seconds=PATIENT)
-        calls = [hasty.get_json(broken.url.replace("http:", f"{scheme}:"), "keys") for _ in range(MAX_CONNECTIONS)]
+        calls = [hasty.get_json(broken.url.replace("http:", f"{scheme}:"), Endpoint.KEYS) for _ in range(MAX_CONNECTIONS)]
         given_up = await asyncio.gather(*calls, return_exceptions=True)
 
         assert {type(one) for one in given_up} == {ProviderUnavailable}
         # These servers never hang up: it was this side that closed each connection.
         await until(lambda: broken.ended == broken.opened > 0)
-        assert await patient.get_json(sound.url, "keys") == {}
+        assert await patient.get_json(sound.url, Endpoint.KEYS) == {}
 
 
 async def test_calls_that_queue_for_a_place_get_no_answer_of_another() -> None:
@@ -47,7 +47,7 @@ async def test_calls_that_queue_for_a_place_get_no_answer_of_another() -> None:
     calls = MAX_CONNECTIONS + 20
     async with Wire(split).listening() as wire, new_client(request_seconds=PATIENT) as client:
         transport = Transport(client, request_seconds=PATIENT)
-        answers = await asyncio.gather(*(transport.get_json(wire.url, "keys") for _ in range(calls)))
+        answers = await asyncio.gather(*(transport.get_json(wire.url, Endpoint.KEYS) for _ in range(calls)))
 
     assert answers == [{"own": 1}] * calls
     assert wire.opened == calls

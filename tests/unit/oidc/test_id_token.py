@@ -21,7 +21,7 @@ from tests.harness.ids import plain_id
 ISSUER, CLIENT, NONCE, ACCESS_TOKEN = "https://auth.example", "the client", "the nonce", "the access token"
 NOW = 1_775_582_905.0
 LEEWAY = 60.0
-EXPECTED = Expectation(ISSUER, CLIENT, frozenset({"RS256"}), LEEWAY)
+EXPECTED = Expectation(issuer=ISSUER, client_id=CLIENT, algorithms=frozenset({"RS256"}), leeway_seconds=LEEWAY)
 GOOD = {"iss": ISSUER, "aud": CLIENT, "sub": "the subject", "exp": NOW + 300, "iat": NOW - 1, "nonce": NONCE}
 
 

@@ -170,7 +170,7 @@ def test_the_issuer_in_the_response_is_promised_by_true_alone(value: object) -> 
 def test_the_issuer_must_be_exactly_ours(value: object) -> None:
     with pytest.raises(ProviderUnavailable) as refused:
         read(issuer=value)
-    assert refused.value.description == "discovery: the issuer is not INCODE_ISSUER"
+    assert refused.value.description == "discovery: another issuer than the configured one"
 
 
 def test_a_provider_that_requires_pushed_requests_is_refused() -> None:
