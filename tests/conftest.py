@@ -10,7 +10,7 @@ import pytest_asyncio
 from app.main import create_app
 from app.sandbox import Sandbox
 from tests.harness.clock import Clock
-from tests.harness.databases import PostgresDatabases, SqliteFiles, migrate, postgres_or_skip
+from tests.harness.databases import PostgresDatabase, SqliteFiles, migrated_template, postgres_or_skip
 from tests.harness.provider import ProviderHost, new_sandbox
 from tests.harness.service import Service, settings_for
 from tests.harness.tampering import TamperedProvider
@@ -34,24 +34,23 @@ def sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> SqliteFiles:
 
 
 @pytest.fixture(scope="session")
-def postgres_databases() -> Iterator[PostgresDatabases]:
+def postgres_database() -> Iterator[PostgresDatabase]:
+    """One for all tests of a worker: to make one for each would take most of their time."""
     postgres_or_skip()
-    databases = PostgresDatabases()
-    template = databases.new()
-    migrate(next(template))
-    yield databases
-    template.close()
+    with migrated_template() as template:
+        database = PostgresDatabase(template)
+        yield database
+        database.drop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A fresh, migrated database on each engine in turn."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated database without rows, on each engine in turn."""
     if request.param == "sqlite":
         files: SqliteFiles = request.getfixturevalue("sqlite_files")
-        yield files.new(tmp_path)
-    else:
-        databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
-        yield from databases.new(databases.template)
+        return files.new(tmp_path)
+    database: PostgresDatabase = request.getfixturevalue("postgres_database")
+    return database.emptied()
 
 
 @pytest.fixture

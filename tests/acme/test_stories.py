@@ -15,6 +15,7 @@ from app.demo import Demo, Ports, everything
 from tests.acme.conftest import NewVisitor
 from tests.acme.visitor import Page, Visitor
 from tests.harness.ids import plain_id
+from tests.harness.loopback import NO_TLS
 from tests.harness.waiting import PATIENCE
 
 ATTEMPT_LIMIT = 10
@@ -332,7 +333,7 @@ async def test_the_session_is_a_cookie_that_scripts_cannot_read_and_changes_at_l
     planted = visitor.client.cookies["acme_session"]
     await visitor.log_in("verified")
     assert visitor.client.cookies["acme_session"] != planted
-    async with httpx.AsyncClient(cookies={"acme_session": planted}, timeout=PATIENCE) as attacker:
+    async with httpx.AsyncClient(cookies={"acme_session": planted}, timeout=PATIENCE, verify=NO_TLS) as attacker:
         assert Page(await attacker.get(visitor.demo.acme)).title == "Log in to Acme"
 
 
@@ -383,7 +384,7 @@ async def test_what_the_page_says_can_be_done_in_docs(visitor: Visitor) -> None:
     """The examples of /docs as they stand: a start, the sandbox's page, and what the address bar shows handed in."""
     key = {"Authorization": f"Bearer {visitor.demo.key}"}
     body = START_REQUESTS["first_login"]["value"]
-    async with httpx.AsyncClient(base_url=visitor.demo.service, headers=key, timeout=PATIENCE) as docs:
+    async with httpx.AsyncClient(base_url=visitor.demo.service, headers=key, timeout=PATIENCE, verify=NO_TLS) as docs:
         hosted = await docs.post("/v1/verifications", json=START_REQUESTS["hosted"]["value"])
         assert hosted.status_code == 200, hosted.text
         started = (await docs.post("/v1/verifications", json=body)).json()

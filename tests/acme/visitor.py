@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 
 from app.demo import Demo
+from tests.harness.loopback import NO_TLS
 from tests.harness.waiting import PATIENCE
 
 Json = dict[str, Any]
@@ -90,7 +91,7 @@ class Visitor:
     def __init__(self, demo: Demo) -> None:
         self.demo = demo
         self.email = f"visitor-{secrets.token_hex(8)}@example.com"
-        self.client = httpx.AsyncClient(timeout=PATIENCE)
+        self.client = httpx.AsyncClient(timeout=PATIENCE, verify=NO_TLS)
         self.arrived: dict[str, str] = {}
 
     async def open(self, path: str, **query: str) -> Page:

@@ -18,6 +18,7 @@ from app.sandbox.observation import Endpoint
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
+from tests.harness.loopback import NO_TLS
 from tests.harness.provider import PUBLIC_URL, ProviderHost
 from tests.harness.service import Json, Service, problem, query_of
 from tests.harness.tables import Tables, on_sqlite_only
@@ -329,7 +330,7 @@ def test_neither_files_nor_log_of_the_running_service_hold_anything_of_an_erased
             "sandbox", "--client-id", "system-tests", *redirect_uris, "--port", str(ports[0]), settings=secret
         ) as sandbox,
         work.running("serve", "--port", str(ports[1]), settings=settings) as service,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE) as client,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS) as client,
     ):
         sandbox.wait_until(lambda: answers(f"{provider}/.well-known/openid-configuration", 200), "the sandbox")
         service.wait_until(lambda: answers(f"{url}/healthz", 200), "the service")
@@ -357,7 +358,7 @@ def live_for_real(client: httpx.Client) -> tuple[set[str], set[str]]:
         if flow == "hosted":
             address = client.get(address).headers["Location"]
         chosen = {**query_of(address), "outcome": outcome}
-        back = httpx.get(address.partition("?")[0], params=chosen, timeout=PATIENCE).headers["Location"]
+        back = httpx.get(address.partition("?")[0], params=chosen, timeout=PATIENCE, verify=NO_TLS).headers["Location"]
         if flow == "hosted":
             back = client.get(back).headers["Location"]
         arrived = query_of(back)

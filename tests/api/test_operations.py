@@ -14,7 +14,7 @@ import pytest
 
 from app.storage.database import Database
 from app.storage.migrate import newest_revision, upgrade
-from tests.harness.databases import POSTGRES_URL, PostgresDatabases, SqliteFiles, postgres_or_skip, service_url
+from tests.harness.databases import SqliteFiles, empty_database, on_postgres, postgres_or_skip
 from tests.harness.service import Json, Service, problem
 from tests.harness.tables import Tables
 
@@ -71,7 +71,8 @@ def sqlite_that_is_no_database(folder: Path) -> Iterator[str]:
 @contextmanager
 def postgres_without_tables(_: Path) -> Iterator[str]:
     postgres_or_skip()
-    yield from PostgresDatabases().new("template0")
+    with empty_database() as url:
+        yield url
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def postgres_that_does_not_listen(_: Path) -> Iterator[str]:
 @contextmanager
 def postgres_without_the_database(_: Path) -> Iterator[str]:
     postgres_or_skip()
-    yield service_url(POSTGRES_URL.rpartition("/")[0]) + "/idv_marked_4711"
+    yield on_postgres("idv_marked_4711")
 
 
 Prepare = Callable[[Path], AbstractContextManager[str]]

@@ -123,8 +123,7 @@ async def assert_that_nobody_is_in_a_transaction(service: Service) -> None:
         await asyncio.to_thread(_take_every_lock, sqlite_file(service))
         return
     others = await Tables(service).rows(
-        "SELECT state, xact_start FROM pg_stat_activity WHERE datname = current_database()"
-        " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        "SELECT state, xact_start FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'idv-gateway'"
     )
     assert others, "the service has no connection at all: nothing was looked at"
     assert {(other["state"], other["xact_start"]) for other in others} == {("idle", None)}

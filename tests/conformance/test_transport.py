@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
+from tests.harness.loopback import NO_TLS
 from tests.harness.provider import CLIENT_SECRET, ProviderHost
 from tests.harness.service import CLAIM, EMAIL, USER, Json, Service, gist
 from tests.harness.tables import on_sqlite_only
@@ -543,7 +544,7 @@ async def test_after_fifty_callbacks_that_were_given_up_the_next_is_verified(
 async def test_bytes_after_an_answer_are_not_the_next_answer(
     make_service: MakeService, provider_host: ProviderHost, provider: TamperedProvider, login: Login
 ) -> None:
-    async with httpx.AsyncClient(base_url=provider_host.url, timeout=PATIENCE) as client:
+    async with httpx.AsyncClient(base_url=provider_host.url, timeout=PATIENCE, verify=NO_TLS) as client:
         document = (await client.get(PATHS["discovery"])).json()
         keys = (await client.get(PATHS["jwks"])).content
 

@@ -1,4 +1,3 @@
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -10,6 +9,7 @@ from fastapi import FastAPI
 from app.sandbox import Sandbox
 from app.settings import GivenSettings, Settings
 from tests.harness.clock import Clock
+from tests.harness.loopback import NO_TLS
 from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI
 from tests.harness.waiting import PATIENCE
 
@@ -23,8 +23,6 @@ USER = "auth0|ana"
 EMAIL = "ana@example.com"
 
 Json = dict[str, Any]
-# The provider is on loopback, over http: reading the machine's certificates for each test would be most of its time.
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def settings_for(provider_url: str, database_url: str, **changes: Any) -> Settings:
@@ -58,7 +56,7 @@ class Service:
         self.transport = httpx.ASGITransport(app)
         self.idp = self.client(IDP_KEY)
         self.admin = self.client(ADMIN_KEY)
-        self.browser = httpx.AsyncClient(verify=_NO_TLS, timeout=PATIENCE)
+        self.browser = httpx.AsyncClient(verify=NO_TLS, timeout=PATIENCE)
 
     def client(self, key: str | None) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {key}"} if key else {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from tests.harness.loopback import NO_TLS
 from tests.harness.service import Json, query_of
 from tests.harness.waiting import PATIENCE
 from tests.system.processes import ADMIN_KEY, IDP_KEY
@@ -28,7 +29,9 @@ class Caller:
         self.url = url
 
     def post(self, path: str, body: Json) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, headers={"Authorization": f"Bearer {IDP_KEY}"}, timeout=PATIENCE)
+        return httpx.post(
+            self.url + path, json=body, headers={"Authorization": f"Bearer {IDP_KEY}"}, timeout=PATIENCE, verify=NO_TLS
+        )
 
     def start(self, user_id: str) -> httpx.Response:
         return self.post("/v1/verifications", {"user_id": user_id, "force": True})
@@ -44,7 +47,7 @@ class Caller:
         return answer
 
     def _get(self, path: str, key: str) -> httpx.Response:
-        return httpx.get(self.url + path, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE)
+        return httpx.get(self.url + path, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE, verify=NO_TLS)
 
     def visited(self, user_id: str) -> Login:
         """A login whose person has been verified by the provider, and has come back."""
@@ -52,7 +55,9 @@ class Caller:
         assert response.status_code == 200, response.text
         started = response.json()
         address = started["redirect_url"].partition("?")[0]
-        back = httpx.get(address, params={**query_of(started["redirect_url"]), "outcome": "verified"}, timeout=PATIENCE)
+        back = httpx.get(
+            address, params={**query_of(started["redirect_url"]), "outcome": "verified"}, timeout=PATIENCE, verify=NO_TLS
+        )
         arrived = query_of(back.headers["Location"])
         verification_id = started["verification"]["id"]
         return Login(verification_id, {"user_id": user_id, "verification_id": verification_id, **arrived}, arrived["code"])
@@ -71,7 +76,7 @@ class Load:
     @asynccontextmanager
     async def running(self, tasks: int) -> AsyncIterator["Load"]:
         """So many at once while the block runs."""
-        async with httpx.AsyncClient(base_url=self._url, headers=self._key, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=self._url, headers=self._key, timeout=PATIENCE, verify=NO_TLS) as client:
             running = [asyncio.create_task(self._start_again_and_again(client, f"load-{n}")) for n in range(tasks)]
             try:
                 yield self

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.sandbox import Client, Sandbox, SandboxConfig
-from tests.harness.databases import PostgresDatabases, is_postgres_reachable
+from tests.harness.databases import empty_database, is_postgres_reachable
 from tests.harness.provider import ProviderHost
 from tests.system.processes import SETTINGS, Running, Workplace, answers, serving
 
@@ -46,5 +46,5 @@ def _database() -> Iterator[tuple[str, str]]:
     if not is_postgres_reachable():
         yield "SQLite", "sqlite+aiosqlite:///./idv.db"
         return
-    with contextmanager(PostgresDatabases().new)() as url:
+    with empty_database() as url:
         yield "PostgreSQL", url

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 from cryptography.fernet import Fernet
 
+from tests.harness.loopback import NO_TLS
 from tests.harness.waiting import PATIENCE
 
 IDV = Path(sys.executable).parent / "idv"
@@ -52,7 +53,7 @@ def free_port() -> int:
 
 def answers(url: str, status: int) -> bool:
     try:
-        return httpx.get(url, timeout=PATIENCE).status_code == status
+        return httpx.get(url, timeout=PATIENCE, verify=NO_TLS).status_code == status
     except httpx.TransportError:
         return False
 

@@ -9,6 +9,7 @@ from html import unescape
 import httpx
 import pytest
 
+from tests.harness.loopback import NO_TLS
 from tests.harness.waiting import PATIENCE
 from tests.system.processes import Running, Workplace, after
 
@@ -52,7 +53,7 @@ def test_it_stays_up_beside_busy_ports_and_prints_one_address_where_acme_logs_pe
         assert addresses
         assert not {"7000", "8000", "8001", "9000"} & set(addresses)
         [acme] = re.findall(r"^ *(http://\S+)$", demo.output, re.MULTILINE)
-        with httpx.Client(base_url=acme, timeout=PATIENCE) as browser:
+        with httpx.Client(base_url=acme, timeout=PATIENCE, verify=NO_TLS) as browser:
             [csrf] = re.findall(r'name="csrf" value="([^"]+)"', browser.get("/").text)
             provider = browser.post("/login", data={"csrf": csrf, "email": "noor@example.com"}).headers["Location"]
             [verified] = re.findall(r'class="choice main" href="([^"]+)"', browser.get(provider).text)
@@ -60,14 +61,16 @@ def test_it_stays_up_beside_busy_ports_and_prints_one_address_where_acme_logs_pe
         assert result.status_code == 200
         assert "<h1>Welcome, Noor</h1>" in result.text
         [docs] = re.findall(r'href="(http://\S+/docs)"', result.text)
-        assert httpx.get(docs, timeout=PATIENCE).status_code == 200
+        assert httpx.get(docs, timeout=PATIENCE, verify=NO_TLS).status_code == 200
         assert f"«Authorize» in {docs} " in demo.output
         service = docs.removesuffix("/docs")
         keys = dict(re.findall(r"^ *(\w+Key) +(\S+)$", demo.output, re.MULTILINE))
-        document = httpx.get(service + "/openapi.json", timeout=PATIENCE).json()
+        document = httpx.get(service + "/openapi.json", timeout=PATIENCE, verify=NO_TLS).json()
         assert keys.keys() == document["components"]["securitySchemes"].keys()
         for scheme, reset in (("IdpKey", 403), ("AdminKey", 200)):
-            with httpx.Client(base_url=service, headers={"Authorization": f"Bearer {keys[scheme]}"}, timeout=PATIENCE) as caller:
+            with httpx.Client(
+                base_url=service, headers={"Authorization": f"Bearer {keys[scheme]}"}, timeout=PATIENCE, verify=NO_TLS
+            ) as caller:
                 assert caller.get("/v1/users/acme").json()["reason"] == "never_verified"
                 assert caller.post("/v1/users/acme/reset", json={}).status_code == reset
 

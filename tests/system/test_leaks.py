@@ -15,6 +15,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.sandbox import OUTCOMES, PERSONAS, Client, Sandbox, SandboxConfig
+from tests.harness.loopback import NO_TLS
 from tests.harness.provider import ProviderHost
 from tests.harness.service import Json, query_of
 from tests.harness.waiting import PATIENCE
@@ -70,9 +71,9 @@ class Flows:
     def __init__(self, url: str, sandbox: Sandbox, service: Running) -> None:
         self.sandbox = sandbox
         self.service = service
-        self.idp = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {IDP_KEY}"}, timeout=PATIENCE)
-        self.admin = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE)
-        self.browser = httpx.Client(timeout=PATIENCE)
+        self.idp = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {IDP_KEY}"}, timeout=PATIENCE, verify=NO_TLS)
+        self.admin = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS)
+        self.browser = httpx.Client(timeout=PATIENCE, verify=NO_TLS)
         self.users: list[str] = []
         self.refusals: list[str] = []
 
@@ -114,7 +115,7 @@ class Flows:
         started = self.start(user, flow="hosted", return_to=RETURN_TO, state="private-state-of-the-caller-4711")
         launched = self.browser.get(started["redirect_url"])
         back = self.at_provider(launched.headers["Location"], outcome)
-        foreign = httpx.get(back, timeout=PATIENCE)
+        foreign = httpx.get(back, timeout=PATIENCE, verify=NO_TLS)
         self.refusals.append(foreign.text)
         returned = query_of(self.browser.get(back).headers["Location"])
         for _ in range(2):

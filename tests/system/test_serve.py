@@ -2,13 +2,14 @@ import json
 import re
 import signal
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.harness.databases import POSTGRES_URL, PostgresDatabases, postgres_or_skip, service_url
+from tests.harness.databases import empty_database, on_postgres, postgres_or_skip
+from tests.harness.loopback import NO_TLS
 from tests.harness.service import query_of
 from tests.harness.waiting import PATIENCE
 from tests.system.processes import ADMIN_KEY, IDP_KEY, SETTINGS, Workplace, answers, free_port, serving
@@ -60,7 +61,9 @@ def refusals(work: Workplace, *command: str, settings: dict[str, str]) -> dict[s
 
 def start(url: str, **body: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {IDP_KEY}"}
-    return httpx.post(f"{url}/v1/verifications", headers=headers, json={"user_id": "ana", **body}, timeout=PATIENCE)
+    return httpx.post(
+        f"{url}/v1/verifications", headers=headers, json={"user_id": "ana", **body}, timeout=PATIENCE, verify=NO_TLS
+    )
 
 
 def test_missing_settings_stop_the_start_with_one_line_each(work: Workplace) -> None:
@@ -92,30 +95,30 @@ def test_a_database_url_that_cannot_work_stops_the_start(work: Workplace, comman
 
 def test_migrating_a_database_that_is_not_there_says_so(work: Workplace) -> None:
     postgres_or_skip()
-    missing = service_url(POSTGRES_URL.rpartition("/")[0]) + "/idv_marked_4711"
+    missing = on_postgres("idv_marked_4711")
     assert set(refusals(work, "migrate", settings={**SETTINGS, "DATABASE_URL": missing})) == {"DATABASE_URL"}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_on_sqlite_it_migrates_by_itself_and_serves_until_it_is_told_to_end(work: Workplace, workers: str) -> None:
     with serving(work, "--workers", workers) as (service, url):
-        response = httpx.get(f"{url}/readyz", timeout=PATIENCE)
+        response = httpx.get(f"{url}/readyz", timeout=PATIENCE, verify=NO_TLS)
         assert (response.status_code, response.json()) == (200, READY)
         assert "server" not in response.headers
         assert response.http_version == "HTTP/1.1"
         key = {"Authorization": f"Bearer {IDP_KEY}"}
-        assert httpx.get(f"{url}/v1/users/ana", headers=key, timeout=PATIENCE).status_code == 200
+        assert httpx.get(f"{url}/v1/users/ana", headers=key, timeout=PATIENCE, verify=NO_TLS).status_code == 200
         assert service.end(signal.SIGTERM) == 0
         assert service.errors == ""
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{url}/healthz", timeout=PATIENCE)
+            httpx.get(f"{url}/healthz", timeout=PATIENCE, verify=NO_TLS)
     assert "idv.db" in {path.name for path in work.folder.iterdir()}
 
 
 def test_on_postgresql_a_migration_mends_the_service_while_it_runs(work: Workplace) -> None:
     postgres_or_skip()
-    with contextmanager(PostgresDatabases().new)("template0") as database, serving(work, DATABASE_URL=database) as (_, url):
-        response = httpx.get(f"{url}/readyz", timeout=PATIENCE)
+    with empty_database() as database, serving(work, DATABASE_URL=database) as (_, url):
+        response = httpx.get(f"{url}/readyz", timeout=PATIENCE, verify=NO_TLS)
         assert response.status_code == 503
         assert "idv migrate" in response.json()["checks"]["migrations"]
         assert start(url).status_code == 503
@@ -124,7 +127,7 @@ def test_on_postgresql_a_migration_mends_the_service_while_it_runs(work: Workpla
             migrated = work.run("migrate", settings={**SETTINGS, "DATABASE_URL": database})
             assert (migrated.returncode, migrated.stderr) == (0, "")
 
-        assert httpx.get(f"{url}/readyz", timeout=PATIENCE).json() == READY
+        assert httpx.get(f"{url}/readyz", timeout=PATIENCE, verify=NO_TLS).json() == READY
         assert start(url).json()["error"]["code"] == "provider_unavailable"
 
 
@@ -135,7 +138,7 @@ def test_the_log_names_routes_and_attempts_and_nothing_of_a_person(work: Workpla
     with (
         work.running("sandbox", *options, "--port", provider.rpartition(":")[2], settings=secret) as sandbox,
         serving(work, INCODE_SERVER_URL=provider, SCOPES="openid profile email") as (service, url),
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE) as client,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS) as client,
     ):
         sandbox.wait_until(lambda: answers(f"{provider}/.well-known/openid-configuration", 200), "the sandbox")
         statuses, private = provoke(client, work)
@@ -164,7 +167,9 @@ def provoke(client: httpx.Client, work: Workplace) -> tuple[list[int], list[str]
     responses = [client.post("/v1/verifications", json={"user_id": user_id, "email": email})]
     started = responses[0].json()
     authorization = started["redirect_url"].partition("?")[0]
-    came_back = httpx.get(authorization, params={**query_of(started["redirect_url"]), "outcome": "verified"}, timeout=PATIENCE)
+    came_back = httpx.get(
+        authorization, params={**query_of(started["redirect_url"]), "outcome": "verified"}, timeout=PATIENCE, verify=NO_TLS
+    )
     arrived = query_of(came_back.headers["Location"])
     callback = {"user_id": user_id, "verification_id": started["verification"]["id"], **arrived}
     responses += [

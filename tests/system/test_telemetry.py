@@ -15,6 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.sandbox import Sandbox
+from tests.harness.loopback import NO_TLS
 from tests.harness.tables import on_sqlite_only
 from tests.harness.waiting import PATIENCE
 from tests.system.callers import Caller
@@ -27,7 +28,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 def measured(url: str, name: str) -> dict[str, float]:
     """The samples of a metric, by their labels."""
-    text = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE).text
+    text = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS).text
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return {" ".join(sample.labels.values()): sample.value for sample in samples if sample.name == name}
 
@@ -36,7 +37,7 @@ def test_each_worker_answers_for_all_and_a_dead_ones_counts_stay(work: Workplace
     with serving(work, "--workers", "2", **connected) as (service, url):
         before = measured(url, "idv_http_request_seconds_count").get("GET /healthz 200", 0)
         for _ in range(40):
-            httpx.get(f"{url}/healthz", timeout=PATIENCE)
+            httpx.get(f"{url}/healthz", timeout=PATIENCE, verify=NO_TLS)
         assert {measured(url, "idv_http_request_seconds_count")["GET /healthz 200"] for _ in range(10)} == {before + 40}
         service.kill_workers()
         service.wait_until(lambda: len(service.workers()) == 2, "new workers")
@@ -112,7 +113,10 @@ def log_in(url: str) -> tuple[str, ...]:
     caller = Caller(url)
     login = caller.visited("auth0|ana")
     headers = {"Authorization": f"Bearer {ADMIN_KEY}", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-    assert httpx.post(f"{url}/v1/callback", json=login.callback, headers=headers, timeout=PATIENCE).json()["reason"] == "verified"
+    assert (
+        httpx.post(f"{url}/v1/callback", json=login.callback, headers=headers, timeout=PATIENCE, verify=NO_TLS).json()["reason"]
+        == "verified"
+    )
     assert caller.status("auth0%7Cana").status_code == 200
     return "auth0|ana", "auth0%7Cana", login.code, login.callback["state"], ADMIN_KEY
 
