@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
@@ -56,12 +56,13 @@ def _listed(secret: SecretStr) -> list[str]:
     return [part.strip() for part in secret.get_secret_value().split(",") if part.strip()]
 
 
+_S = TypeVar("_S", bound=BaseSettings)
 Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class Settings(BaseSettings):
-    """All settings, by their names in lower case. The Action's names are kept, so that its secrets can be pasted."""
+class DatabaseSettings(BaseSettings):
+    """The database and how to tell of it: all that a migration needs, which therefore sees no key and no secret else."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -72,6 +73,26 @@ class Settings(BaseSettings):
         str_strip_whitespace=True,
         use_attribute_docstrings=True,
     )
+
+    database_url: SecretStr = SecretStr("sqlite+aiosqlite:///./idv.db")
+    """The database. For more than one process: postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE"""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    """debug, info, warning or error"""
+    log_format: Annotated[Literal["json", "console"], BeforeValidator(_lower)] = "json"
+    """json for machines, console for people"""
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_supported_database(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        on_file = url.startswith("sqlite+aiosqlite:///") and "memory" not in url and len(url) > len("sqlite+aiosqlite:///")
+        if not on_file and not (url.startswith("postgresql+asyncpg://") and _has_valid_port(url)):
+            raise ValueError("takes sqlite+aiosqlite:///FILE or postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE")
+        return value
+
+
+class Settings(DatabaseSettings):
+    """All settings, by their names in lower case. The Action's names are kept, so that its secrets can be pasted."""
 
     allow_http: bool = False
     """Allow plain http beyond this machine. Only for a test network."""
@@ -107,8 +128,6 @@ class Settings(BaseSettings):
     """Signs the state of redirects: 32 characters or more. Two, separated by a comma, while it is rotated; the first signs."""
     encryption_keys: SecretStr
     """Fernet keys that encrypt personal data at rest, newest first, comma-separated"""
-    database_url: SecretStr = SecretStr("sqlite+aiosqlite:///./idv.db")
-    """The database. For more than one process: postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE"""
 
     reverification_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 720.0
     """How long a verification stands, in hours; 0 = for ever"""
@@ -140,10 +159,6 @@ class Settings(BaseSettings):
     """How far clocks may differ, in seconds"""
     http_timeout_seconds: Annotated[float, Field(gt=0, le=7)] = 3.0
     """How long one call to the provider may take, in seconds"""
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
-    """debug, info, warning or error"""
-    log_format: Annotated[Literal["json", "console"], BeforeValidator(_lower)] = "json"
-    """json for machines, console for people"""
 
     @field_validator("incode_server_url", "public_url")
     @classmethod
@@ -221,15 +236,6 @@ class Settings(BaseSettings):
             raise ValueError("at least one key is needed here or in ADMIN_API_KEYS; «idv api-key NAME» makes one")
         if name := ambiguous_name(keys):
             raise ValueError(f"the name {name}, or its key, is used twice in API_KEYS and ADMIN_API_KEYS")
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_supported_database(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        on_file = url.startswith("sqlite+aiosqlite:///") and "memory" not in url and len(url) > len("sqlite+aiosqlite:///")
-        if not on_file and not (url.startswith("postgresql+asyncpg://") and _has_valid_port(url)):
-            raise ValueError("takes sqlite+aiosqlite:///FILE or postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE")
         return value
 
     @field_validator("id_token_algorithms")
@@ -335,8 +341,17 @@ class GivenSettings(Settings):
 
 def load_settings() -> Settings:
     """The settings of the environment and of `.env`. Raises SettingsInvalid."""
+    return _loaded(Settings)
+
+
+def load_database_settings() -> DatabaseSettings:
+    """What a migration needs of them; the others may be missing. Raises SettingsInvalid."""
+    return _loaded(DatabaseSettings)
+
+
+def _loaded(kind: type[_S]) -> _S:
     try:
-        return Settings()
+        return kind()
     except UnicodeDecodeError:
         raise SettingsInvalid([".env: is not a UTF-8 text"]) from None
     except ValidationError as error:

@@ -5,7 +5,7 @@ import asyncio
 from alembic import context
 from sqlalchemy.engine import Connection
 
-from app.settings import load_settings
+from app.settings import load_database_settings
 from app.storage.database import Database
 from app.storage.migrate import take_turn
 from app.storage.tables import Base
@@ -21,7 +21,7 @@ def run_on(connection: Connection) -> None:
 
 async def connect_and_run() -> None:
     """Open the configured database for Alembic's own command line."""
-    database = Database(load_settings().database_url.get_secret_value(), unhurried=True)
+    database = Database(load_database_settings().database_url.get_secret_value(), unhurried=True)
     async with database.writing() as session:
         await (await session.connection()).run_sync(run_on)
     await database.close()

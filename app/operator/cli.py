@@ -28,7 +28,7 @@ from app.operator import report as tables
 from app.operator.check import check_all, check_database
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.sandbox.server import serve as serve_sandbox
-from app.settings import Settings, SettingsInvalid, load_settings
+from app.settings import DatabaseSettings, Settings, SettingsInvalid, load_database_settings, load_settings
 from app.storage.database import Database
 from app.storage.encryption import Cipher
 from app.storage.keeping import Keeper
@@ -93,8 +93,8 @@ def serve(
 
 @main.command()
 def migrate() -> None:
-    """Bring the database to the version that this service needs."""
-    _migrate(_settings())
+    """Bring the database to the version that this service needs. It asks for no other setting than the database's."""
+    _migrate(_loaded(load_database_settings))
     print("The database is migrated.")
 
 
@@ -308,13 +308,17 @@ def sandbox(  # noqa: PLR0917  typer makes each parameter an option
 
 
 def _settings() -> Settings:
+    return _loaded(load_settings)
+
+
+def _loaded(load: Callable[[], T]) -> T:
     try:
-        return load_settings()
+        return load()
     except SettingsInvalid as error:
         _fail("\n".join(error.lines))
 
 
-def _migrate(settings: Settings) -> None:
+def _migrate(settings: DatabaseSettings) -> None:
     _with_database(settings, upgrade, unhurried=True)
 
 
@@ -364,7 +368,7 @@ def _with_keeper(settings: Settings, use: Callable[[Keeper], Awaitable[T]]) -> T
     return _with_database(settings, run)
 
 
-def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]], *, unhurried: bool = False) -> T:
+def _with_database(settings: DatabaseSettings, use: Callable[[Database], Awaitable[T]], *, unhurried: bool = False) -> T:
     async def run() -> T:
         database = Database(settings.database_url.get_secret_value(), unhurried=unhurried)
         try:

@@ -122,11 +122,3 @@ def test_the_health_check_fails_where_something_else_answers(work: Workplace) ->
     with work.running("sandbox", *options, settings=secret) as sandbox:
         sandbox.wait_until(lambda: answers(f"http://127.0.0.1:{port}", 200), "the sandbox")
         assert health(work, port) != 0
-
-
-def test_without_its_settings_the_migration_stops_the_start(work: Workplace) -> None:
-    ours = Composition({"POSTGRES_PASSWORD": "only-this-one"}, {})
-    refused = work.run(*ours.command("migrate"), settings=ours.environment("migrate"))
-    assert refused.returncode == 2
-    assert "INCODE_CLIENT_ID: is required" in refused.stderr
-    assert "only-this-one" not in refused.stderr

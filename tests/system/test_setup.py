@@ -34,7 +34,7 @@ def test_init_writes_a_file_that_works_once_it_is_filled_in(work: Workplace) -> 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [path.name for path in work.folder.iterdir()] == [".env"]
 
-    unfinished = work.run("migrate")
+    unfinished = work.run("check")
     assert unfinished.returncode == 2
     assert {line.partition(":")[0] for line in unfinished.stderr.splitlines()} == {"INCODE_CLIENT_ID", "INCODE_CLIENT_SECRET"}
 
@@ -48,6 +48,15 @@ def test_init_writes_a_file_that_works_once_it_is_filled_in(work: Workplace) -> 
     assert holder_of(admin_key, settings.keys) == Caller("admin", Role.ADMIN)
     assert idp_key not in file.read_text()
     assert admin_key not in file.read_text()
+
+
+def test_migrate_asks_for_no_setting_but_the_database_s(work: Workplace) -> None:
+    migrated = work.run("migrate", settings={"DATABASE_URL": "sqlite+aiosqlite:///./elsewhere.db"})
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+    assert (work.folder / "elsewhere.db").exists()
+    refused = work.run("migrate", settings={"DATABASE_URL": "mysql://database"})
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("DATABASE_URL: takes ")
 
 
 def test_init_overwrites_nothing(work: Workplace) -> None:
