@@ -16,6 +16,12 @@ DOCUMENTS = sorted(path.relative_to(REPOSITORY).as_posix() for pattern in PATTER
 COMMANDS: dict[str, typer.core.TyperCommand] = typer.main.get_command(cli.main).commands  # type: ignore[attr-defined]
 SETTINGS = {name.upper() for name in Settings.model_fields}
 PAGES = {"/docs", "/redoc", "/openapi.json"}
+# Of code that runs inside an identity provider.
+SECRETS = {
+    name
+    for path in REPOSITORY.glob("integrations/auth0/*.js")
+    for name in re.findall(r"event\.secrets\.([A-Z_]+)", path.read_text(encoding="utf-8"))
+}
 # Of Docker Compose, and of the tests.
 OTHERS = {"POSTGRES_PASSWORD", "IDV_ADDRESS", "IDV_PORT", "TEST_POSTGRES_URL", "REQUIRE_POSTGRES", "REQUIRE_BROWSER"}
 
@@ -27,7 +33,7 @@ def text(document: str) -> str:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_each_setting_exists(document: str) -> None:
     named = set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`", text(document)))
-    assert {name for name in named if not name.startswith("OTEL_")} <= SETTINGS | OTHERS
+    assert {name for name in named if not name.startswith("OTEL_")} <= SETTINGS | SECRETS | OTHERS
 
 
 def test_each_default_in_the_readme_is_the_settings() -> None:
@@ -69,7 +75,7 @@ def test_each_link_leads_to_a_file_or_a_heading(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_each_file_of_the_repository_exists(document: str) -> None:
-    for path in re.findall(r"`((?:app|tests|deploy|docs|migrations)/[\w./-]+)`", text(document)):
+    for path in re.findall(r"`((?:app|tests|deploy|docs|migrations|integrations)/[\w./-]+)`", text(document)):
         assert (REPOSITORY / path).exists(), path
 
 
