@@ -17,6 +17,7 @@ from app.api import browser, callback, ops, users, verifications
 from app.api.cookies import BindingCookies
 from app.api.deps import Services
 from app.api.middleware import RequestBounds, RequestRecord, SecurityHeaders
+from app.api.pages import Pages
 from app.api.problems import handle_problems
 from app.api.reference import description, docs
 from app.api.reference.document import complete_document
@@ -160,6 +161,7 @@ def _services(settings: Settings, database: Database, provider: RelyingParty, me
             clock=clock,
         ),
         cookies=BindingCookies(settings.public_url, settings.lifetime),
+        pages=Pages(),
         database=database,
         metrics=metrics,
         api_keys=settings.keys,

@@ -330,14 +330,14 @@ DEFENCES = (
     Defence(
         "a foreign browser cannot come back",
         "app/flows/hosted.py",
-        "if not _belongs(attempt, cookies.get(attempt.id)):",
+        "if not _belongs(attempt, cookies):",
         "if False:",
         "tests/api/test_hosted_attacks.py",
     ),
     Defence(
         "link previews bind nothing",
         "app/api/browser.py",
-        "    if _is_preview(request):\n        return pages.page(pages.PREVIEW, None)\n",
+        "    if _is_preview(request, says_a_person=person is not None):\n        return pages.preview(state)\n",
         "",
         "tests/api/test_hosted_attacks.py",
     ),
@@ -391,10 +391,24 @@ DEFENCES = (
         "tests/api/test_hosted_attacks.py",
     ),
     Defence(
+        "the caller's state leads back only the browser that began",
+        "app/flows/hosted.py",
+        "            return Origin(site_of(kept.return_to))\n",
+        "            pass\n",
+        "tests/api/test_pages.py",
+    ),
+    Defence(
+        "a browser keeps only a few cookies",
+        "app/api/cookies.py",
+        "max(0, len(beside) - MOST_KEPT + 1)",
+        "0",
+        "tests/api/test_hosted_attacks.py",
+    ),
+    Defence(
         "a page moves to a clean address",
         "app/api/browser.py",
-        "return _page(needed, clean_address=True)",
-        "return _page(needed)",
+        "return await pages.page(needed, clean_address=True)",
+        "return await pages.page(needed)",
         "tests/api/test_pages.py",
     ),
     Defence(

@@ -11,20 +11,37 @@ from asgi_correlation_id import correlation_id
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.api import pages
-from app.api.deps import CurrentServices, counted_callback
+from app.api.deps import CurrentServices, Services, counted_callback
+from app.api.page_words import PAGES
 from app.api.problems import header, responses, shown
 from app.api.reference import examples
 from app.core.domain import ATTEMPT_ID
 from app.core.errors import DatabaseUnavailable, InternalError
+from app.core.messages import DEFAULT_LANGUAGE, LANGUAGES, Language, language_of
 from app.flows.exchange import AuthorizationResponse
-from app.flows.hosted import PageKind, PageNeeded
+from app.flows.hosted import Origin, PageKind, PageNeeded
+from app.storage.encryption import Unreadable
 
 MAX_STATE_LENGTH = 2048
 _RESPONSE_PARAMETERS = ("code", "state", "iss", "error", "error_description")
-_REFUSED = (PageKind.BAD_LINK, PageKind.EXPIRED, PageKind.FINISHED, PageKind.FOREIGN_BROWSER)
-# Programs that fetch a link to show what is behind it. They follow no login, and must not take its place.
-_PREVIEW_AGENT = re.compile(r"bot\b|crawler|spider|preview|externalhit|whatsapp|embedly", re.IGNORECASE)
+_REFUSED = (
+    PageKind.BAD_LINK,
+    PageKind.EXPIRED,
+    PageKind.FINISHED,
+    PageKind.FOREIGN_BROWSER,
+    PageKind.OTHER_TAB,
+    PageKind.UNREADABLE,
+)
+_ENDED = frozenset({PageKind.EXPIRED, PageKind.FINISHED})
+# Programs that fetch a link to show what is behind it. They follow no login, and must not take its place. They are known by how
+# they name themselves (an address of their makers', a name with a version), since the name of a telephone may hold such a word.
+_PREVIEW_AGENT = re.compile(
+    r"\+https?:|\b[\w-]*(bot|crawler|spider|preview|externalhit|embedly)/\d"
+    r"|^(whatsapp/|slackbot|telegrambot|facebookexternalhit|linkpreview)",
+    re.IGNORECASE,
+)
+_MAX_LANGUAGES = 1000
+_WEIGHT = re.compile(r"[01](\.\d{0,3})?")
 # An attempt's id, or a request's in the form that we and most proxies make: none of them has room for words.
 _REFERENCE = re.compile(rf"{ATTEMPT_ID.pattern}|[0-9a-f]{{32}}|[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}")
 _log = structlog.stdlib.get_logger("app.browser")
@@ -37,7 +54,7 @@ def _query(description: str, example: str | None) -> Any:
 
 
 def _pages(description: str, *kinds: PageKind) -> dict[str, Any]:
-    meanings = "\n".join(f"- `{kind}`: {pages.PAGES[kind].happened}" for kind in kinds)
+    meanings = "\n".join(f"- `{kind}`: {PAGES[kind][DEFAULT_LANGUAGE].happened}" for kind in kinds)
     return shown(f"{description}\n\n{meanings}", *kinds)
 
 
@@ -72,22 +89,26 @@ async def launch(
     state: Annotated[
         str | None, _query("The identity provider's own state; at most 2048 characters.", examples.CALLER_STATE)
     ] = None,
+    person: Annotated[str | None, Query(include_in_schema=False)] = None,
 ) -> Response:
     """Binds the browser to the attempt with a cookie and sends it to the provider. The first browser wins."""
-    if _is_preview(request):
-        return pages.page(pages.PREVIEW, None)
+    pages = _BrowserPages(request, services)
     if _is_repeated(request, "state") or len(state or "") > MAX_STATE_LENGTH:
-        return _page(PageNeeded(PageKind.BAD_LINK))
-    cookie = services.cookies.read(request.cookies).get(verification_id)
+        return await pages.page(PageNeeded(PageKind.BAD_LINK))
+    if _is_preview(request, says_a_person=person is not None):
+        return pages.preview(state)
+    cookies = services.cookies.read(request.cookies)
     try:
-        launched = await services.hosted.launch(verification_id, cookie=cookie, caller_state=state or None)
+        launched = await services.hosted.launch(verification_id, cookies=cookies, caller_state=state or None)
     except PageNeeded as needed:
-        return _page(needed)
+        return await pages.page(needed, caller_state=state or None)
+    except Unreadable:
+        return await pages.page(PageNeeded(PageKind.UNREADABLE, verification_id))
     except DatabaseUnavailable:
-        return _page(PageNeeded(PageKind.UNAVAILABLE))
+        return await pages.page(PageNeeded(PageKind.UNAVAILABLE))
     response = RedirectResponse(launched.location, 303)
     if launched.cookie:
-        services.cookies.set(response, verification_id, launched.cookie)
+        services.cookies.bind(response, verification_id, launched.cookie, beside=cookies)
     return response
 
 
@@ -117,33 +138,89 @@ async def receive(  # noqa: PLR0917  the parameters of the response
 
     The record changes only when the identity provider hands that token in at `POST /v1/callback`.
     """
+    pages = _BrowserPages(request, services)
     if _is_repeated(request, *_RESPONSE_PARAMETERS):
-        return _page(PageNeeded(PageKind.BAD_LINK))
-    response = AuthorizationResponse(code or None, state or None, iss or None, error or None, error_description or None)
+        return await pages.page(PageNeeded(PageKind.BAD_LINK))
+    parameters = AuthorizationResponse(code or None, state or None, iss or None, error or None, error_description or None)
+    cookies = services.cookies.read(request.cookies)
     try:
         with counted_callback(services, "return"):
-            location = await services.hosted.receive(response, services.cookies.read(request.cookies))
+            returned = await services.hosted.receive(parameters, cookies)
     except PageNeeded as needed:
-        return _page(needed, clean_address=True)
+        return await pages.page(needed, clean_address=True)
+    except Unreadable:
+        return await pages.page(PageNeeded(PageKind.UNREADABLE), clean_address=True)
     except DatabaseUnavailable:
         # Without a clean address: the person loads this page again, and its parameters are still good.
-        return _page(PageNeeded(PageKind.UNAVAILABLE))
+        return await pages.page(PageNeeded(PageKind.UNAVAILABLE))
     services.metrics.callback("return", "returned")
-    return RedirectResponse(location, 303)
+    response = RedirectResponse(returned.location, 303)
+    services.cookies.release(response, returned.attempt_id, cookies)
+    return response
 
 
 @router.get("/v1/callback/{kind}", include_in_schema=False)
-async def explain(kind: str, reference: str = "") -> Response:
+async def explain(request: Request, services: CurrentServices, kind: str, reference: str = "") -> Response:
     """A page again, at an address without the provider's parameters. Nobody can put words of his own on it."""
-    words = pages.PAGES[PageKind(kind)] if kind in set(PageKind) else pages.PAGES[PageKind.BAD_LINK]
-    return pages.page(words, reference if _REFERENCE.fullmatch(reference) else None)
+    known = PageKind(kind) if kind in set(PageKind) else PageKind.BAD_LINK
+    return await _BrowserPages(request, services).again(known, reference if _REFERENCE.fullmatch(reference) else None)
 
 
-def _page(needed: PageNeeded, *, clean_address: bool = False) -> Response:
-    _log.info("page", page=needed.kind, verification=needed.reference)
-    reference = needed.reference or correlation_id.get()
-    target = f"/v1/callback/{needed.kind}?{urlencode({'reference': reference})}"
-    return pages.page(pages.PAGES[needed.kind], reference, moves_to=target if clean_address else None)
+class _BrowserPages:
+    """The pages for one request: in its person's language, with the way back that its cookies give a right to."""
+
+    def __init__(self, request: Request, services: Services) -> None:
+        self._services = services
+        self._cookies = services.cookies.read(request.cookies)
+        self._accepted = accepted_language(request.headers.get("Accept-Language", ""))
+
+    def preview(self, state: str | None) -> Response:
+        """The page for a program; a person who was taken for one follows its link, which says so."""
+        onward = urlencode({**({"state": state} if state else {}), "person": "yes"})
+        return self._services.pages.preview(f"?{onward}", language=self._accepted)
+
+    async def page(self, needed: PageNeeded, *, caller_state: str | None = None, clean_address: bool = False) -> Response:
+        """The page that is needed, noted in the log. With a clean address, it moves to one without the parameters."""
+        _log.info("page", page=needed.kind, verification=needed.reference)
+        reference = needed.reference or correlation_id.get()
+        target = f"callback/{needed.kind}?{urlencode({'reference': reference})}" if clean_address else None
+        return await self._answer(needed.kind, reference, caller_state=caller_state, moves_to=target)
+
+    async def again(self, kind: PageKind, reference: str | None) -> Response:
+        """The page at its clean address."""
+        return await self._answer(kind, reference)
+
+    async def _answer(
+        self, kind: PageKind, reference: str | None, *, caller_state: str | None = None, moves_to: str | None = None
+    ) -> Response:
+        origin = await self._origin(reference, caller_state)
+        language = language_of(origin.locale) if origin.locale else self._accepted
+        response = self._services.pages.page(kind, reference, language=language, origin=origin, moves_to=moves_to)
+        if reference and kind in _ENDED:
+            self._services.cookies.release(response, reference, self._cookies)
+        return response
+
+    async def _origin(self, reference: str | None, caller_state: str | None) -> Origin:
+        if not reference or not ATTEMPT_ID.fullmatch(reference):
+            return Origin()
+        try:
+            return await self._services.hosted.origin(reference, self._cookies, caller_state)
+        except DatabaseUnavailable:
+            return Origin()
+
+
+def accepted_language(header: str) -> Language:
+    """The first of our languages by an Accept-Language header's weights (RFC 9110 section 12.5.4)."""
+    weighted = [_weighted(entry) for entry in header[:_MAX_LANGUAGES].split(",")]
+    ranked = sorted((each for each in weighted if each[0] > 0), key=lambda each: -each[0])
+    tags = (tag.partition("-")[0].lower() for _, tag in ranked)
+    return next((language for tag in tags for language in LANGUAGES if language == tag), DEFAULT_LANGUAGE)
+
+
+def _weighted(entry: str) -> tuple[float, str]:
+    tag, *parameters = (part.strip() for part in entry.split(";"))
+    weight = next((part[2:] for part in parameters if part.lower().startswith("q=")), "1")
+    return (float(weight) if _WEIGHT.fullmatch(weight) else 0.0), tag
 
 
 def _is_repeated(request: Request, *names: str) -> bool:
@@ -152,12 +229,12 @@ def _is_repeated(request: Request, *names: str) -> bool:
     return any(given.count(name) > 1 for name in names)
 
 
-def _is_preview(request: Request) -> bool:
-    """Whether this is no person's navigation, but a prefetch or a link preview."""
+def _is_preview(request: Request, *, says_a_person: bool) -> bool:
+    """Whether this is no person's navigation, but a prefetch or a link preview. A person may say that the name misleads."""
     headers = request.headers
     purpose = headers.get("Sec-Purpose", "") + headers.get("Purpose", "") + headers.get("X-Moz", "")
     if "prefetch" in purpose.lower() or "preview" in purpose.lower():
         return True
     if headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
         return True
-    return bool(_PREVIEW_AGENT.search(headers.get("User-Agent", "")))
+    return not says_a_person and bool(_PREVIEW_AGENT.search(headers.get("User-Agent", "")))

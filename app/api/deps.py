@@ -11,6 +11,7 @@ import structlog
 from fastapi import Depends, Request
 
 from app.api.cookies import BindingCookies
+from app.api.pages import Pages
 from app.core.api_keys import ApiKey
 from app.core.domain import Caller, Decision, Role
 from app.core.errors import Problem
@@ -27,6 +28,7 @@ class Services:
     verifications: Verifications
     hosted: HostedFlow
     cookies: BindingCookies
+    pages: Pages
     database: Database
     metrics: Metrics
     api_keys: Sequence[ApiKey]

@@ -1,97 +1,95 @@
-"""The pages for a person whom no redirect can help. All their words are here, so that they can be translated."""
+"""The pages for a person whom no redirect can help. Their words are in `page_words`."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+import re
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from asgi_correlation_id import correlation_id
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, select_autoescape
+from markupsafe import Markup
 
-from app.flows.hosted import PageKind
+from app.api.page_words import LABELS, PAGES, PREVIEW, Words
+from app.core.messages import DEFAULT_LANGUAGE, Language
+from app.flows.hosted import Origin, PageKind
 
-LANGUAGE = "en"
-REFERENCE_LABEL = "If you ask for help, give this reference:"
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A page's words and its HTTP status."""
-
-    title: str
-    happened: str
-    do_this: str
-    status: int = 400
+_TRY_AGAIN: Final = frozenset({PageKind.IN_PROGRESS, PageKind.PROVIDER_DOWN, PageKind.UNAVAILABLE})
+_FOLDER: Final = Path(__file__).parent
+_STYLE: Final = (_FOLDER / "page.css").read_text(encoding="utf-8")
+_COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
+_DEFAULT_COLOR: Final = "#1f5fbf"
+_templates: Final = Environment(loader=FileSystemLoader(_FOLDER), autoescape=select_autoescape(), trim_blocks=True)
 
 
-_GO_BACK = "Go back to the website or app where you wanted to log in, and log in again."
+class Pages:
+    """The pages under the name and in the colour (`#rrggbb`) of the product that they stand in for. Raises ValueError."""
 
-PAGES = {
-    PageKind.BAD_LINK: Page(
-        "This link does not work",
-        "The link is incomplete, was changed, or is not known here.",
-        _GO_BACK,
-    ),
-    PageKind.EXPIRED: Page(
-        "This took too long",
-        "The time for this verification is over.",
-        _GO_BACK,
-    ),
-    PageKind.FINISHED: Page(
-        "This verification is finished",
-        "Nothing more needs to be done here.",
-        "Go back to the website or app where you wanted to log in.",
-    ),
-    PageKind.FOREIGN_BROWSER: Page(
-        "Please use the other browser",
-        "This verification was begun in another browser or on another device, or your browser does not keep cookies.",
-        "Continue in the browser where you began. If you did not begin it yourself, close this page: somebody may have sent you "
-        "a link that logs somebody else in.",
-    ),
-    PageKind.IN_PROGRESS: Page(
-        "Still working",
-        "Your verification is being checked.",
-        "Wait a moment and load this page again.",
-        503,
-    ),
-    PageKind.PROVIDER_DOWN: Page(
-        "Verification is not available at the moment",
-        "The verification service does not answer.",
-        "Wait a few minutes, then load this page again.",
-        503,
-    ),
-    PageKind.UNAVAILABLE: Page(
-        "Please try again in a moment",
-        "This service cannot be used at the moment.",
-        "Wait a moment, then load this page again.",
-        503,
-    ),
-}
-PREVIEW = Page(
-    "Continue your login",
-    "This link continues a login.",
-    "Open it in the browser in which you log in.",
-    200,
-)
+    def __init__(self, *, product_name: str | None = None, product_color: str | None = None) -> None:
+        color = product_color or _DEFAULT_COLOR
+        if not _COLOR.fullmatch(color):
+            raise ValueError("a colour is written as #rrggbb")
+        self._product = product_name
+        self._style = f":root {{ --accent: {color}; --on-accent: {_readable_on(color)}; }}\n{_STYLE}"
+        digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode("ascii")
+        self._policy = (
+            f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
 
-_FOLDER = Path(__file__).parent
-_STYLE = (_FOLDER / "page.css").read_text(encoding="utf-8")
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
-_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=select_autoescape())
+    def page(
+        self,
+        kind: PageKind,
+        reference: str | None,
+        *,
+        language: Language = DEFAULT_LANGUAGE,
+        origin: Origin | None = None,
+        moves_to: str | None = None,
+    ) -> HTMLResponse:
+        """Why this browser gets no redirect, with a way back to where the person came from, as far as that is known.
+
+        `moves_to` is a clean address that the browser goes on to, so that no code stays in its bar.
+        """
+        status = 503 if kind in _TRY_AGAIN else 400
+        link = None
+        if origin and origin.address:
+            link = (origin.address, LABELS[language].back.format(site=urlsplit(origin.address).netloc))
+        return self._answer(PAGES[kind][language], status, language, reference, link=link, moves_to=moves_to)
+
+    def preview(self, onward: str, *, language: Language = DEFAULT_LANGUAGE) -> HTMLResponse:
+        """What a program sees that only looks at a link; a person who was taken for one goes on at `onward`."""
+        return self._answer(PREVIEW[language], 200, language, None, link=(onward, LABELS[language].go_on))
+
+    def _answer(
+        self,
+        words: Words,
+        status: int,
+        language: Language,
+        reference: str | None,
+        *,
+        link: tuple[str, str] | None = None,
+        moves_to: str | None = None,
+    ) -> HTMLResponse:
+        html = _templates.get_template("page.html").render(
+            language=language,
+            product=self._product,
+            words=words,
+            # Safe as markup: it is a file of this package behind a checked colour, and the policy names its hash.
+            style=Markup(self._style),  # noqa: S704
+            reference_label=LABELS[language].reference,
+            reference=reference or correlation_id.get(),
+            link=link,
+            moves_to=moves_to,
+        )
+        headers = {"Content-Security-Policy": self._policy, "Content-Language": language, "Vary": "Accept-Language"}
+        return HTMLResponse(html, status, headers)
 
 
-def page(words: Page, reference: str | None, *, moves_to: str | None = None) -> HTMLResponse:
-    """The page as an answer. `moves_to` is a clean address that the browser goes on to, so that no code stays in its bar."""
-    html = _templates.get_template("page.html").render(
-        language=LANGUAGE,
-        words=words,
-        style=_STYLE,
-        reference_label=REFERENCE_LABEL,
-        reference=reference or correlation_id.get(),
-        moves_to=moves_to,
-    )
-    return HTMLResponse(html, words.status, {"Content-Security-Policy": _POLICY})
+def _readable_on(color: str) -> str:
+    """Black or white, whichever has the better contrast on the colour: WCAG 2.2's, with a plain power for sRGB's curve."""
+    red, green, blue = ((int(color[at : at + 2], 16) / 255) ** 2.2 for at in (1, 3, 5))
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "#fff" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "#000"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from urllib.parse import parse_qsl, unquote_plus, urlencode
+from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from app.oidc import is_safe_url
 
@@ -27,8 +27,15 @@ def is_allowed(url: str, allowed: Sequence[str]) -> bool:
     return not names & _OURS
 
 
-def with_answer(url: str, *, state: str | None, session_token: str) -> str:
-    """`url` with the caller's own state and the session token added to its query."""
+def with_answer(url: str, *, state: str | None, session_token: str | None) -> str:
+    """`url` with the caller's own state and the session token added to its query, as far as there are any."""
     address, _, query = url.partition("?")
-    ours = {"session_token": session_token} if state is None else {"state": state, "session_token": session_token}
-    return f"{address}?{urlencode([*parse_qsl(query, keep_blank_values=True), *ours.items()])}"
+    ours = [(name, value) for name, value in (("state", state), ("session_token", session_token)) if value is not None]
+    parameters = urlencode([*parse_qsl(query, keep_blank_values=True), *ours])
+    return f"{address}?{parameters}" if parameters else address
+
+
+def site_of(url: str) -> str:
+    """The site's own address, without anything that belongs to somebody's visit there."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/"

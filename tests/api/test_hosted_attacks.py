@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator
+from html import unescape
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from app.api.cookies import MOST_KEPT
 from app.oidc import jws
 from app.sandbox import Sandbox
 from tests.conftest import MakeService
@@ -65,6 +68,7 @@ def is_page(response: httpx.Response, title: str) -> None:
 
 
 FOREIGN, BAD_LINK = "Please use the other browser", "This link does not work"
+OTHER_TAB = "You began again in another tab"
 
 
 async def test_a_launch_link_that_is_passed_on_proves_nothing(hosted: Service, stranger: Browser) -> None:
@@ -123,7 +127,7 @@ async def test_a_victims_browser_that_is_made_to_load_the_attackers_callback(
     own, started = await start(hosted, "eve"), await start(hosted)
     await browser.launch(started)
     address = await stranger.at_provider(await stranger.launch(own))
-    is_page(await browser.come_back(address), FOREIGN)
+    is_page(await browser.come_back(address), OTHER_TAB)
     await nothing_happened(hosted, started)
 
 
@@ -162,6 +166,51 @@ async def test_a_link_preview_binds_nothing(
     assert preview.status_code == 200
     assert "Set-Cookie" not in preview.headers
     assert (await browser.launch(started)).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "Mozilla/5.0 (Linux; Android 9; CUBOT X19 Build/PPR1) AppleWebKit/537.36 Chrome/120.0 Mobile Safari/537.36",
+        "Mozilla/5.0 (Linux; Android 12; CUBOT_NOTE_20 Build/S) AppleWebKit/537.36 Chrome/120.0 Mobile Safari/537.36",
+        "Mozilla/5.0 (Macintosh) AppleWebKit/618 (KHTML, like Gecko) Version/18 Safari/618 Technology Preview",
+        "Mozilla/5.0 (iPhone) AppleWebKit/605 Mobile/15E148 [FBAN/FBIOS;FBAV/440;FBBV/1] Spider-Man Edition",
+        "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 Chrome/120.0 Mobile Safari/537.36 WhatsApp/2.23",
+    ],
+)
+@on_sqlite_only
+async def test_an_honest_browser_with_such_a_word_in_its_name_is_no_preview(
+    hosted: Service, browser: Browser, agent: str
+) -> None:
+    browser.client.headers["User-Agent"] = agent
+    assert (await browser.launch(await start(hosted))).status_code == 303
+
+
+async def test_a_person_who_is_taken_for_a_preview_can_go_on(hosted: Service, browser: Browser) -> None:
+    started = await start(hosted)
+    browser.client.headers["User-Agent"] = "MyBot/1.0"
+    preview = await browser.launch(started, state="auth0 & state")
+    [onward] = re.findall(r'<a [^>]*href="([^"]+)"', preview.text)
+    launched = await browser.client.get(preview.url.join(unescape(onward)))
+    assert launched.status_code == 303
+    back = await browser.come_back(await browser.at_provider(launched))
+    assert query_of(back.headers["Location"])["state"] == "auth0 & state"
+
+
+async def test_the_cookie_of_an_attempt_that_has_ended_goes_with_it(hosted: Service, browser: Browser) -> None:
+    started = await start(hosted)
+    back = await browser.come_back(await browser.at_provider(await browser.launch(started)))
+    assert back.headers["Set-Cookie"].startswith(f"__Host-{started['verification']['id']}=")
+    assert "Max-Age=300;" in back.headers["Set-Cookie"]
+
+
+async def test_no_browser_holds_more_than_a_few_cookies_and_the_newest_attempts_go_on(hosted: Service, browser: Browser) -> None:
+    begun = [await start(hosted, f"user {number}") for number in range(8)]
+    there = [await browser.at_provider(await browser.launch(started)) for started in begun]
+    assert len(browser.client.cookies.jar) == MOST_KEPT
+    answers = [await browser.come_back(address) for address in there]
+    assert [answer.status_code for answer in answers] == [400] * 3 + [303] * 5
+    is_page(answers[0], OTHER_TAB)
 
 
 async def test_a_head_request_binds_nothing(hosted: Service, browser: Browser, stranger: Browser) -> None:

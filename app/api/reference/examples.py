@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from app.api import pages
+from fastapi.responses import HTMLResponse
+
+from app.api.page_words import PAGES, PREVIEW, Words
+from app.api.pages import Pages
 from app.api.schemas import ErrorView
 from app.core.domain import Action, Failure, Flow, Purpose, Reason, Status
 from app.core.failures import stored_text
-from app.flows.hosted import PageKind
+from app.core.messages import DEFAULT_LANGUAGE
+from app.flows.addresses import site_of
+from app.flows.hosted import Origin, PageKind
 
 Example = dict[str, Any]
 Examples = dict[str, Example]
@@ -77,8 +82,15 @@ def _error(failure: Failure | None) -> dict[str, str] | None:
     return view.model_dump() if view else None
 
 
-def _page(words: pages.Page, reference: str) -> Example:
-    return _example(words.title, bytes(pages.page(words, reference).body).decode())
+def _page(words: Words, answer: HTMLResponse) -> Example:
+    return _example(words.title, bytes(answer.body).decode())
+
+
+def _page_of(kind: PageKind) -> Example:
+    if kind in _WITHOUT_ATTEMPT:
+        return _page(PAGES[kind][DEFAULT_LANGUAGE], _pages.page(kind, REQUEST_ID))
+    origin = Origin(None if kind in _WITHOUT_REQUEST else site_of(RETURN_TO))
+    return _page(PAGES[kind][DEFAULT_LANGUAGE], _pages.page(kind, VERIFICATION_ID, origin=origin))
 
 
 def _record(*, completed: bool | None, result: dict[str, Any] | None = None, failure: Failure | None = None) -> dict[str, Any]:
@@ -293,9 +305,12 @@ _METRICS: Final[Examples] = {
 }
 # These know of no attempt: what a person can tell is the request's id.
 _WITHOUT_ATTEMPT: Final = {PageKind.BAD_LINK, PageKind.UNAVAILABLE}
+# Nothing is kept of the request any more, or it cannot be read: where the person came from is not known.
+_WITHOUT_REQUEST: Final = {PageKind.EXPIRED, PageKind.FINISHED, PageKind.UNREADABLE}
+_pages: Final = Pages()
 _PAGES: Final[Examples] = {
-    **{kind: _page(words, REQUEST_ID if kind in _WITHOUT_ATTEMPT else VERIFICATION_ID) for kind, words in pages.PAGES.items()},
-    "preview": _page(pages.PREVIEW, REQUEST_ID),
+    **{kind: _page_of(kind) for kind in PAGES},
+    "preview": _page(PREVIEW[DEFAULT_LANGUAGE], _pages.preview("?person=yes")),
 }
 USER_IDS: Final[Examples] = {
     "auth0": _example("Of Auth0", USER_ID),

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.api import pages
+from app.api.page_words import PAGES
 from app.core import errors
 from app.core.failures import CATALOGUE
 from app.flows.hosted import PageKind
@@ -39,7 +39,7 @@ def test_every_code_of_a_problem_has_its_cause_and_a_remedy() -> None:
 
 def test_every_page_has_its_title_its_cause_and_a_remedy() -> None:
     found = rows("Pages that a person may see")
-    assert [row[:2] for row in found] == [[f"`{kind}`", pages.PAGES[kind].title] for kind in PageKind]
+    assert [row[:2] for row in found] == [[f"`{kind}`", PAGES[kind]["en"].title] for kind in PageKind]
     assert all(len(cause) >= A_REMEDY and len(remedy) >= A_REMEDY for _, _, cause, remedy in found)
 
 
