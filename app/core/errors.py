@@ -133,6 +133,12 @@ class DatabaseUnavailable(Problem):
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
+class CommitInDoubt(DatabaseUnavailable):
+    """The connection broke while the database was asked to record: it may have done so."""
+
+    detail = "The connection to the database broke while it recorded. It may have been recorded or not; repeat the request."
+
+
 class TracesRemain(DatabaseUnavailable):
     """The rows are deleted, but SQLite's file still holds traces of them: it could not be written anew."""
 

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import event, make_url
+from sqlalchemy import Executable, Row, event, make_url
 from sqlalchemy import exc as sqlalchemy_errors
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from app.core.errors import DatabaseUnavailable, TracesRemain
-from app.storage import sqlite
-from app.storage.sqlite import WRITES
+from app.core.errors import CommitInDoubt, DatabaseUnavailable, TracesRemain
+from app.storage import postgresql, sqlite
+from app.storage.admission import Admission, Overloaded
 from app.storage.turnstile import Turnstile
 
-# Callers wait 10 s: a database that is held up is told of before, not waited out.
-CONNECT_SECONDS = 3
-POOL_SECONDS = 5
-LOCK_TIMEOUT_MS = 2000
-STATEMENT_TIMEOUT_MS = 3000
-# A server that is gone without a word answers no statement, and its own time-out does not come either.
-ANSWER_SECONDS = 4
-# A process that was stopped within a transaction must not keep its locks.
-IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
-CONNECTIONS = 5
-MORE_CONNECTIONS_UNDER_LOAD = 10
-_FAULTS = (sqlalchemy_errors.DBAPIError, sqlalchemy_errors.TimeoutError, sqlite3.Error, OSError)
+CONNECTIONS = 10
+
+
+class _ConnectionBroke(Exception):
+    """The connection broke before an answer came."""
+
+
+_FAULTS = (sqlalchemy_errors.DBAPIError, sqlite3.Error, OSError, Overloaded, _ConnectionBroke)
 # What only a mistake of ours can cause; all else says that the database cannot be used.
 _MISTAKES = (sqlalchemy_errors.IntegrityError, sqlalchemy_errors.DataError)
 
@@ -38,6 +33,8 @@ class Database:
 
     `unhurried` lets a statement take as long as it needs, which is for migrations; a lock is never waited for that long.
     `on_connection` is told of each connection that is taken out of the pool (1) and put back (-1).
+
+    Every method raises DatabaseUnavailable. Who is `patient` is never told that there are too many before 5 seconds are over.
     """
 
     def __init__(self, url: str, *, unhurried: bool = False, on_connection: Callable[[int], None] | None = None) -> None:
@@ -45,53 +42,92 @@ class Database:
         if on_connection:
             event.listen(self.engine.sync_engine, "checkout", lambda *_: on_connection(1))
             event.listen(self.engine.sync_engine, "checkin", lambda *_: on_connection(-1))
-        self._reads = self.engine
+        self._on_file = self.engine.dialect.name == "sqlite"
+        if self._on_file:
+            self._writes = self.engine.execution_options(**{sqlite.BEGIN: sqlite.FOR_WRITING})
+            self._statements = self.engine.execution_options(**{sqlite.BEGIN: None})
+        else:
+            self._writes = self.engine
+            self._statements = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._turnstile = Turnstile()
-        self._one_writer = asyncio.Lock()
-        self._writes = self.engine.execution_options(**{WRITES: True})
+        self._places = Admission(CONNECTIONS)
+        # SQLite lets some of many writers wait until their time is over: so they come one after the other.
+        self._one_writer = Admission(1) if self._on_file else None
+
+    async def read(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> list[Row[Any]]:
+        """The rows of one statement that only reads; asked again, once, where the connection broke meanwhile."""
+        try:
+            return await self._rows(statement, parameters)
+        except DatabaseUnavailable as unavailable:
+            if not isinstance(unavailable.__cause__, _ConnectionBroke):
+                raise
+            return await self._rows(statement, parameters)
+
+    async def _rows(self, statement: Executable, parameters: Mapping[str, Any] | None) -> list[Row[Any]]:
+        async with self._connected(self._statements) as connection:
+            try:
+                return list(await connection.execute(statement, parameters))
+            except _FAULTS as fault:
+                if _is_lost(fault) and not isinstance(fault, TimeoutError):
+                    raise _ConnectionBroke from fault
+                raise
+
+    @asynccontextmanager
+    async def autocommit(self, *, patient: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A connection on which each statement is a transaction of its own, for one that writes. Raises CommitInDoubt."""
+        async with self._turn_to_write(patient=patient), self._connected(self._statements, patient=patient) as connection:
+            with _doubt():
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self, *, patient: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A transaction that writes, committed when the block is left without an exception. Raises CommitInDoubt."""
+        async with self._turn_to_write(patient=patient), self._connected(self._writes, patient=patient) as connection:
+            await connection.begin()
+            yield connection
+            with _doubt():
+                await connection.commit()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A transaction that only reads. Raises DatabaseUnavailable."""
-        with _faults_as(DatabaseUnavailable):
-            async with (
-                self._turnstile.together(),
-                AsyncSession(self._reads, expire_on_commit=False) as session,
-                session.begin(),
-            ):
-                yield session
+        """A transaction that only reads."""
+        async with (
+            self._connected(self.engine) as connection,
+            AsyncSession(connection, expire_on_commit=False) as session,
+        ):
+            yield session
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncSession]:
-        """A transaction that writes, committed when the block is left without an exception. Raises DatabaseUnavailable."""
-        with _faults_as(DatabaseUnavailable):
-            async with (
-                self._turnstile.together(),
-                self._turn_to_write(),
-                AsyncSession(self._writes, expire_on_commit=False) as session,
-                session.begin(),
-            ):
-                yield session
+    async def writing(self, *, patient: bool = False) -> AsyncIterator[AsyncSession]:
+        """A transaction that writes, committed when the block is left without an exception. Raises CommitInDoubt."""
+        async with (
+            self.transaction(patient=patient) as connection,
+            AsyncSession(connection, expire_on_commit=False, join_transaction_mode="rollback_only") as session,
+        ):
+            yield session
+            await session.flush()
 
     @asynccontextmanager
-    async def _turn_to_write(self) -> AsyncIterator[None]:
-        """On SQLite, one writer after the other as they came: SQLite lets some of many wait until their time is over."""
-        if self.engine.dialect.name != "sqlite":
+    async def _connected(self, engine: AsyncEngine, *, patient: bool = False) -> AsyncIterator[AsyncConnection]:
+        with _faults_as(DatabaseUnavailable):
+            async with self._places.place(patient=patient), self._turnstile.together(), engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _turn_to_write(self, *, patient: bool) -> AsyncIterator[None]:
+        if self._one_writer is None:
             yield
             return
-        async with asyncio.timeout(POOL_SECONDS):
-            await self._one_writer.acquire()
-        try:
-            yield
-        finally:
-            self._one_writer.release()
+        with _faults_as(DatabaseUnavailable):
+            async with self._one_writer.place(patient=patient):
+                yield
 
     async def forget_deleted(self) -> None:
         """On SQLite, write the file anew without what was deleted, and empty the write-ahead log. Raises TracesRemain.
 
         Deleted rows are overwritten at once (`secure_delete`), but not what SQLite leaves behind when it rebuilds a page.
         """
-        if self.engine.dialect.name != "sqlite":
+        if not self._on_file:
             return
         with _faults_as(TracesRemain):
             async with self._turnstile.alone(), self.engine.connect() as connection:
@@ -106,6 +142,21 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+
+def _is_lost(fault: BaseException) -> bool:
+    """Whether the connection went away, so that nobody knows what became of the statement."""
+    return isinstance(fault, OSError) or (isinstance(fault, sqlalchemy_errors.DBAPIError) and fault.connection_invalidated)
+
+
+@contextmanager
+def _doubt() -> Iterator[None]:
+    try:
+        yield
+    except _FAULTS as fault:
+        if _is_lost(fault):
+            raise CommitInDoubt from fault
+        raise
 
 
 @contextmanager
@@ -124,25 +175,11 @@ def make_engine(url: str, *, unhurried: bool = False) -> AsyncEngine:
     engine = create_async_engine(
         make_url(url),
         hide_parameters=True,
-        pool_pre_ping=not on_file,
         pool_size=CONNECTIONS,
-        max_overflow=MORE_CONNECTIONS_UNDER_LOAD,
-        pool_timeout=POOL_SECONDS,
-        connect_args={} if on_file else _postgres_limits(unhurried=unhurried),
+        max_overflow=0,
+        pool_use_lifo=True,
+        connect_args={} if on_file else postgresql.connect_arguments(unhurried=unhurried),
+        **({} if on_file else {"isolation_level": postgresql.ISOLATION}),
     )
-    if engine.dialect.name == "sqlite":
-        sqlite.prepare(engine.sync_engine)
+    (sqlite if on_file else postgresql).prepare(engine.sync_engine)
     return engine
-
-
-def _postgres_limits(*, unhurried: bool) -> dict[str, Any]:
-    limits = {
-        "lock_timeout": LOCK_TIMEOUT_MS,
-        "statement_timeout": 0 if unhurried else STATEMENT_TIMEOUT_MS,
-        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_MS,
-    }
-    return {
-        "timeout": CONNECT_SECONDS,
-        "command_timeout": None if unhurried else ANSWER_SECONDS,
-        "server_settings": {"application_name": "idv-gateway", **{name: str(value) for name, value in limits.items()}},
-    }

@@ -13,8 +13,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_MS = 3000
-WRITES = "idv_writes"
-"""The execution option of a transaction that writes."""
+BEGIN = "idv_begin"
+"""The execution option that says how a transaction begins; None for a statement that is one by itself."""
+FOR_READING, FOR_WRITING = "BEGIN", "BEGIN IMMEDIATE"
 
 
 def prepare(engine: Engine) -> None:
@@ -48,5 +49,5 @@ def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if begin := connection.get_execution_options().get(BEGIN, FOR_READING):
+        connection.exec_driver_sql(begin)

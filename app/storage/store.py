@@ -222,7 +222,7 @@ class Store:
                 sealed_return=self._cipher.seal(_return_owner(attempt.id), location),
             )
         )
-        async with self._database.writing() as session:
+        async with self._database.writing(patient=True) as session:
             return await _changed_one(session, keep)
 
     async def return_location(self, attempt: Attempt) -> str | None:
@@ -249,7 +249,7 @@ class Store:
 
         None, with nothing recorded, when the attempt is no longer as it was: it was erased, reset, given up or confirmed.
         """
-        async with self._database.writing() as session:
+        async with self._database.writing(patient=True) as session:
             user = await _lock_user(session, attempt.user_id)
             ruling = decide(self._record(user) if user.revision else None)
             values = {**self._outcome(attempt.id, ruling), **finishing, "finished_at": now}

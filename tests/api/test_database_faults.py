@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 
 import pytest
@@ -11,22 +11,21 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.core.errors import DatabaseUnavailable
-from app.storage import database as db
-from app.storage import sqlite
-from app.storage.database import Database
+from app.core.errors import CommitInDoubt, DatabaseUnavailable
+from app.storage import admission, postgresql, sqlite
+from app.storage.database import CONNECTIONS, Database
 from tests.harness.service import Service, is_told_of
 from tests.harness.silence import Wire
 from tests.harness.tables import on_postgresql_only, on_sqlite_only
 from tests.harness.waiting import PATIENCE, until
 
 CALLERS_WAIT_SECONDS = 10
-MOST_CONNECTIONS = db.CONNECTIONS + db.MORE_CONNECTIONS_UNDER_LOAD
 
 
 def test_no_wait_for_the_database_outlasts_a_caller() -> None:
-    assert db.POOL_SECONDS + max(db.CONNECT_SECONDS, db.ANSWER_SECONDS) < CALLERS_WAIT_SECONDS
-    assert sqlite.BUSY_TIMEOUT_MS / 1000 < CALLERS_WAIT_SECONDS
+    slowest = max(postgresql.TRIED_FOR_SECONDS + postgresql.CONNECT_SECONDS, postgresql.ANSWER_SECONDS)
+    assert admission.WAIT_SECONDS + slowest < CALLERS_WAIT_SECONDS
+    assert admission.WAIT_SECONDS + sqlite.BUSY_TIMEOUT_MS / 1000 < CALLERS_WAIT_SECONDS
 
 
 @contextlib.asynccontextmanager
@@ -45,14 +44,14 @@ async def test_more_requests_than_connections_are_all_told_in_time_and_served_af
     async with behind(database_url) as other:
         await other.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
         async with asyncio.timeout(PATIENCE):
-            requests = asyncio.gather(*(service.idp.get("/v1/users/ana") for _ in range(3 * MOST_CONNECTIONS)))
-            await until(lambda: service.app.state.services.database.engine.pool.checkedout() == MOST_CONNECTIONS)
+            requests = asyncio.gather(*(service.idp.get("/v1/users/ana") for _ in range(3 * CONNECTIONS)))
+            await until(lambda: service.app.state.services.database.engine.pool.checkedout() == CONNECTIONS)
             assert (await service.idp.get("/healthz")).status_code == 200
             responses = await requests
 
     for response in responses:
         is_told_of(response)
-    answers = await asyncio.gather(*(service.status("ana") for _ in range(3 * MOST_CONNECTIONS)))
+    answers = await asyncio.gather(*(service.status("ana") for _ in range(3 * CONNECTIONS)))
     assert {answer["reason"] for answer in answers} == {"never_verified"}
 
 
@@ -62,7 +61,7 @@ async def test_a_file_that_somebody_else_keeps_locked_is_told_of_in_time(service
     with closing(sqlite3.connect(database_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         async with asyncio.timeout(PATIENCE):
-            starts = (service.idp.post("/v1/verifications", json={"user_id": "ana"}) for _ in range(2 * MOST_CONNECTIONS))
+            starts = (service.idp.post("/v1/verifications", json={"user_id": "ana"}) for _ in range(2 * CONNECTIONS))
             responses = await asyncio.gather(*starts)
             assert (await service.idp.get("/healthz")).status_code == 200
         other.execute("ROLLBACK")
@@ -101,7 +100,7 @@ async def test_a_server_that_admits_nobody_is_told_of_and_mended_without_a_resta
 
 @on_postgresql_only
 async def test_connections_that_broke_are_replaced(service: Service, database_url: str) -> None:
-    await asyncio.gather(*(service.status("ana") for _ in range(MOST_CONNECTIONS)))
+    await asyncio.gather(*(service.status("ana") for _ in range(CONNECTIONS)))
     async with behind(database_url) as other:
         ended = await other.execute(
             text(
@@ -111,7 +110,7 @@ async def test_connections_that_broke_are_replaced(service: Service, database_ur
         )
         assert len(ended.all()) >= 1
 
-    answers = await asyncio.gather(*(service.status("ana") for _ in range(MOST_CONNECTIONS)))
+    answers = await asyncio.gather(*(service.status("ana") for _ in range(CONNECTIONS)))
     assert {answer["reason"] for answer in answers} == {"never_verified"}
 
 
@@ -133,33 +132,92 @@ async def test_a_server_that_falls_silent_is_told_of_in_time_and_used_again(data
 
 
 async def answer_of(database: Database) -> int:
-    async with database.reading() as session:
-        return int((await session.execute(text("SELECT 1"))).scalar_one())
+    return int((await database.read(text("SELECT 1")))[0][0])
+
+
+@contextlib.asynccontextmanager
+async def through_a_wire(database_url: str) -> AsyncIterator[tuple[Database, Wire]]:
+    address = make_url(database_url)
+    async with Wire(address.host or "", address.port or 5432).laid() as wire:
+        database = Database(address.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False))
+        yield database, wire
+        await database.close()
+
+
+async def enrol(database: Database, before_the_commit: Callable[[], None] = lambda: None) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(text("INSERT INTO users (user_id, revision) VALUES ('ana', 1)"))
+        before_the_commit()
 
 
 @on_postgresql_only
-@pytest.mark.parametrize(
-    ("unhurried", "limits"),
-    [
-        (False, {"lock_timeout": "2s", "statement_timeout": "3s", "idle_in_transaction_session_timeout": "10s"}),
-        (True, {"lock_timeout": "2s", "statement_timeout": "0", "idle_in_transaction_session_timeout": "10s"}),
-    ],
-    ids=["service", "migration"],
-)
-async def test_every_connection_has_its_time_limits(database_url: str, *, unhurried: bool, limits: dict[str, str]) -> None:
-    database = Database(database_url, unhurried=unhurried)
-    async with database.reading() as session:
-        found = {name: (await session.execute(text(f"SHOW {name}"))).scalar_one() for name in limits}
-    await database.close()
-    assert found == limits
+async def test_connections_that_a_firewall_has_forgotten_cost_no_caller_an_error(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A connection is tried when it was silent for a while; here it has been, whenever it is taken.
+    monkeypatch.setattr(postgresql, "TRIED_AFTER_SECONDS", 0)
+    async with through_a_wire(database_url) as (database, wire):
+        await asyncio.gather(*(database.read(text("SELECT pg_sleep(0.05)")) for _ in range(CONNECTIONS)))
+        assert database.engine.pool.checkedin() == CONNECTIONS  # type: ignore[attr-defined]
+        wire.forget()
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        assert await asyncio.gather(*(answer_of(database) for _ in range(3 * CONNECTIONS))) == [1] * 3 * CONNECTIONS
+        took = loop.time() - before
+        # Ten that are tried one after the other would take 10 s, and their farewells 20 s more.
+        assert took < CONNECTIONS * postgresql.TRIED_FOR_SECONDS
 
 
 @on_postgresql_only
-async def test_a_statement_that_takes_too_long_is_ended_by_the_server(database_url: str) -> None:
+async def test_a_reading_statement_is_asked_again_where_its_connection_breaks(database_url: str) -> None:
+    async with through_a_wire(database_url) as (database, _):
+        # Ends its own connection, but only the first time: the one that asks again is another one.
+        first = (await database.read(text("SELECT pg_backend_pid()")))[0][0]
+        end_the_first = text("SELECT CASE pg_backend_pid() WHEN :first THEN pg_terminate_backend(:first) ELSE false END")
+        assert [tuple(row) for row in await database.read(end_the_first, {"first": first})] == [(False,)]
+
+
+@on_postgresql_only
+async def test_a_connection_that_breaks_while_it_commits_leaves_the_caller_in_no_false_certainty(database_url: str) -> None:
+    async with through_a_wire(database_url) as (database, wire):
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(CommitInDoubt):
+                await enrol(database, before_the_commit=wire.cut)
+        wire.mend()
+        assert await answer_of(database) == 1
+
+
+@on_postgresql_only
+async def test_a_server_that_has_become_read_only_is_left(database_url: str) -> None:
     database = Database(database_url)
-    async with asyncio.timeout(PATIENCE):
-        with pytest.raises(DatabaseUnavailable) as caught:
-            async with database.reading() as session:
-                await session.execute(text("SELECT pg_sleep(60)"))
+    async with database.autocommit() as connection:
+        await connection.execute(text("SET default_transaction_read_only = on"))
+    with pytest.raises(DatabaseUnavailable):
+        await enrol(database)
+    await enrol(database)
     await database.close()
-    assert "statement timeout" in str(caught.value.__cause__)
+
+
+async def _told(line: admission.Admission, *, patient: bool = False) -> str:
+    try:
+        async with line.place(patient=patient):
+            return "served"
+    except admission.Overloaded:
+        return "overloaded"
+
+
+async def test_a_line_that_does_not_move_takes_nobody_else_but_who_is_patient() -> None:
+    now = 0.0
+    line = admission.Admission(1, monotonic=lambda: now)
+    async with asyncio.TaskGroup() as tasks, line.place():
+        served = [tasks.create_task(_told(line)) for _ in range(2)]
+        await until(lambda: line.waiting == 2)
+        now = admission.FULL_AFTER_SECONDS
+        served.append(tasks.create_task(_told(line)))
+        await until(lambda: line.waiting == 3)
+        now += 0.001
+        assert await _told(line) == "overloaded"
+        served.append(tasks.create_task(_told(line, patient=True)))
+        await until(lambda: line.waiting == 4)
+    assert {task.result() for task in served} == {"served"}
+    assert await _told(line) == "served"

@@ -10,12 +10,19 @@ class Wire:
         self._server = (host, port)
         self._whole = asyncio.Event()
         self._whole.set()
+        self._carried: set[asyncio.Task[None]] = set()
         self.port = 0
 
     def cut(self) -> None:
         self._whole.clear()
 
     def mend(self) -> None:
+        self._whole.set()
+
+    def forget(self) -> None:
+        """What is connected now stays silent for ever, as behind a firewall that has forgotten it; what comes is carried."""
+        self._whole.clear()
+        self._whole = asyncio.Event()
         self._whole.set()
 
     @asynccontextmanager
@@ -25,15 +32,27 @@ class Wire:
         self.port = listener.sockets[0].getsockname()[1]
         async with listener:
             yield self
+            for task in self._carried:
+                task.cancel()
+            await asyncio.gather(*self._carried, return_exceptions=True)
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._join(self._whole, reader, writer))
+        self._carried.add(task)
+
+    async def _join(self, whole: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(*self._server)
-        with suppress(OSError):
-            await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+        try:
+            with suppress(OSError):
+                await asyncio.gather(_carry(whole, reader, far_writer), _carry(whole, far_reader, writer))
+        finally:
+            for end in (writer, far_writer):
+                end.transport.abort()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while part := await reader.read(65536):
-            await self._whole.wait()
-            writer.write(part)
-        writer.close()
-        await writer.wait_closed()
+
+async def _carry(whole: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while part := await reader.read(65536):
+        await whole.wait()
+        writer.write(part)
+    writer.close()
+    await writer.wait_closed()

@@ -1,0 +1,58 @@
+"""Who may use the database now, who waits, and who is told at once that there are too many."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+# Callers wait 10 s. When the first in the line has waited this long, whoever comes now would wait longer still.
+FULL_AFTER_SECONDS = 1.0
+WAIT_SECONDS = 5
+
+
+class Overloaded(Exception):
+    """More wants to use the database than it serves in time."""
+
+
+class Admission:
+    """So many `places` at once; the others wait in the order in which they came."""
+
+    def __init__(self, places: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._places = asyncio.Semaphore(places)
+        self._monotonic = monotonic
+        self._arrivals: dict[object, float] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._arrivals)
+
+    @asynccontextmanager
+    async def place(self, *, patient: bool = False) -> AsyncIterator[None]:
+        """Hold a place while the block runs. Raises Overloaded after 5 seconds; at once where the line does not move.
+
+        Who is `patient` waits in any line: it brings what must not be lost.
+        """
+        if self._places.locked():
+            await self._wait(patient=patient)
+        else:
+            await self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    async def _wait(self, *, patient: bool) -> None:
+        now, me = self._monotonic(), object()
+        if not patient and now - next(iter(self._arrivals.values()), now) > FULL_AFTER_SECONDS:
+            raise Overloaded
+        self._arrivals[me] = now
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._places.acquire()
+        except TimeoutError as late:
+            raise Overloaded from late
+        finally:
+            del self._arrivals[me]
