@@ -500,7 +500,42 @@ DEFENCES = (
         "app/oidc/metadata.py",
         '(parts.scheme == "http" and (allow_http or is_loopback(parts.hostname)))',
         'parts.scheme == "http"',
-        "tests/unit/test_settings.py",
+        "tests/unit/settings",
+    ),
+    Defence(
+        "a misspelt setting in .env stops the start",
+        "app/settings/loading.py",
+        "    lines += [line for line in (_mistake(file, entry) for entry in entries) if line]\n",
+        "",
+        "tests/unit/settings",
+    ),
+    Defence(
+        "a secret is no placeholder",
+        "app/core/api_keys.py",
+        "return len(set(secret)) == 1",
+        "return False",
+        "tests/unit/settings",
+    ),
+    Defence(
+        "no secret serves two purposes",
+        "app/settings/model.py",
+        "not set(own).isdisjoint(_digests(info.data.get(name)))",
+        "False",
+        "tests/unit/settings",
+    ),
+    Defence(
+        "a redirect URI holds none of the response's parameters",
+        "app/settings/model.py",
+        "if taken := names & _OF_THE_RESPONSE:",
+        "if taken := names & set():",
+        "tests/unit/settings",
+    ),
+    Defence(
+        "an address begins in lower case, on which Secure, __Host- and HSTS depend",
+        "app/settings/model.py",
+        "return urlunsplit(parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower()))",
+        "return value",
+        "tests/unit/settings",
     ),
 )
 

@@ -68,9 +68,11 @@ class Status(StrEnum):
 
 
 class Role(StrEnum):
-    """What an API key may do; an administrator may do all that an identity provider may."""
+    """What an API key may do; an administrator may do all that the others may."""
 
     IDP = "idp"
+    SUPPORT = "support"
+    METRICS = "metrics"
     ADMIN = "admin"
 
 
@@ -228,12 +230,12 @@ class UserStatus:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where browsers go: `redirect_uri` of the relay flow (None where none is set), and what the hosted flow uses.
+    """Where browsers go: the redirect URIs of the relay flow, the first of which is the default, and what the hosted flow uses.
 
-    Without `return_urls` there is no hosted flow.
+    Without `redirect_uris` there is no relay flow, without `return_urls` no hosted one.
     """
 
-    redirect_uri: str | None
+    redirect_uris: tuple[str, ...]
     public_url: str
     return_urls: tuple[str, ...]
 
@@ -257,7 +259,7 @@ class Rules:
     require_status: bool = False
     allow_identity_change: bool = False
     clock_skew_seconds: float = 60.0
-    attempt_limit: int = 10
+    attempt_limit: int = 20
     attempt_window_hours: float = 24.0
     claim_namespace: str = "https://incode.com/idv"
     claim_include_pii: bool = True

@@ -25,7 +25,7 @@ from app.demo.listening import GATEWAY, SANDBOX, Listening
 from app.demo.serving import address, listening_socket, serving
 from app.main import create_app
 from app.sandbox import Client, Sandbox, SandboxConfig
-from app.settings import GivenSettings, Settings
+from app.settings import Settings
 from app.storage.database import Database
 from app.storage.migrate import upgrade
 
@@ -119,7 +119,7 @@ async def _apps(demo: Demo, folder: Path) -> tuple[ASGIApp, ...]:
 
 
 def _settings(demo: Demo, client: Client, folder: Path) -> Settings:
-    return GivenSettings(
+    return Settings(
         incode_client_id=client.client_id,
         incode_client_secret=client.client_secret,
         incode_server_url=demo.sandbox,

@@ -103,7 +103,7 @@ class Verifications:
 
     async def start(self, request: StartRequest, started_by: str) -> Decision:
         """Whether the user must be verified now and, if so, where to send the browser. Raises RequestInvalid."""
-        flow = request.flow or (Flow.RELAY if self._addresses.redirect_uri else Flow.HOSTED)
+        flow = request.flow or (Flow.RELAY if self._addresses.redirect_uris else Flow.HOSTED)
         self._check_flow(request, flow)
         record = await self._store.user(request.user_id)
         now = self._clock()
@@ -188,7 +188,7 @@ class Verifications:
         """That what is asked for fits the flow, and that the flow is configured. Raises RequestInvalid."""
         wrong: list[dict[str, str]] = []
         if flow is Flow.RELAY:
-            if self._addresses.redirect_uri is None:
+            if not self._addresses.redirect_uris:
                 wrong.append({"field": "body.flow", "message": "relay needs REDIRECT_URI or AUTH0_DOMAIN to be set"})
             hosted_only = {"return_to": request.return_to, "state": request.state}
             wrong += [
@@ -228,7 +228,7 @@ class Verifications:
         """What is kept of the request; of the relay flow's no login hint, since its redirect is made at once."""
         nonce, verifier = secrets.token_urlsafe(32), new_code_verifier()
         if flow is Flow.RELAY:
-            return RequestSecrets(nonce, verifier, self._addresses.redirect_uri or "")
+            return RequestSecrets(nonce, verifier, self._addresses.redirect_uris[0])
         return RequestSecrets(
             nonce,
             verifier,

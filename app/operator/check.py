@@ -46,11 +46,11 @@ class Finding:
 
 async def check_all(provider: ProviderConfig, addresses: Addresses, database_url: str) -> list[Finding]:
     """Every check, in the order in which what it finds is worth mending."""
-    browsers = {"PUBLIC_URL": addresses.public_url, "REDIRECT_URI": addresses.redirect_uri}
+    browsers = {"PUBLIC_URL": addresses.public_url, "REDIRECT_URI": next(iter(addresses.redirect_uris), None)}
     database = Database(database_url)
     try:
         return [
-            *[finding async for finding in check_provider(provider, addresses.redirect_uri or addresses.callback_url)],
+            *[finding async for finding in check_provider(provider, next(iter(addresses.redirect_uris), addresses.callback_url))],
             *check_addresses({name: url for name, url in browsers.items() if url}),
             await check_database(database),
         ]

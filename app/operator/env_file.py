@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,12 @@ from pydantic.fields import FieldInfo
 
 from app.settings import Settings
 
-_HEADING = "# The settings of the IDV Gateway. Lines that begin with «#» show a default.\n"
+_WIDTH = 120
+_HEADING = """\
+# The settings of the IDV Gateway. Lines that begin with "#" show a default.
+# A value is taken to the letter. Quotes protect blanks at its ends and " #", which begins a comment: 'a secret #1'
+# Each secret, and DATABASE_URL, may stand in a file instead: INCODE_CLIENT_SECRET_FILE=/run/secrets/incode
+"""
 _FOR_COMPOSE = """
 # No setting, but for docker-compose.yml: the password of the database that it brings
 POSTGRES_PASSWORD={password}
@@ -42,18 +48,19 @@ def database_password(password: str) -> str:
 def _entry(name: str, field: FieldInfo, value: str | None) -> str:
     fill_in = value is not None or field.is_required()
     line = f"{name}={value or ''}" if fill_in else f"# {name}={_written(field.default)}"
-    return f"\n# {field.description}\n{line}\n"
+    meaning = textwrap.wrap(f"# {field.description}", _WIDTH, subsequent_indent="# ", break_on_hyphens=False)
+    return "\n" + "\n".join([*meaning, line]) + "\n"
 
 
 def _written(value: Any) -> str:
     match value:
-        case None:
+        case None | ():
             return ""
         case SecretStr():
             return value.get_secret_value()
         case bool():
             return str(value).lower()
-        case frozenset() | tuple():
+        case frozenset():
             return ",".join(sorted(value))
         case float():
             return f"{value:g}"

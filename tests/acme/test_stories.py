@@ -18,7 +18,7 @@ from tests.harness.ids import plain_id
 from tests.harness.loopback import NO_TLS
 from tests.harness.waiting import PATIENCE
 
-ATTEMPT_LIMIT = 10
+ATTEMPT_LIMIT = 20
 CLAIM = "https://incode.com/idv"
 REMEMBERED = (
     "Gateway to Sandbox status 200 GET /.well-known/openid-configuration",

@@ -7,7 +7,7 @@ from cryptography.fernet import Fernet
 from fastapi import FastAPI
 
 from app.sandbox import Sandbox
-from app.settings import GivenSettings, Settings
+from app.settings import Settings
 from tests.harness.clock import Clock
 from tests.harness.loopback import NO_TLS
 from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI
@@ -39,7 +39,7 @@ def settings_for(provider_url: str, database_url: str, **changes: Any) -> Settin
         "scopes": "openid profile email",
         "http_timeout_seconds": 6.5,  # a slow machine is no provider that is away
     }
-    return GivenSettings(**{**values, **changes})
+    return Settings(**{**values, **changes})
 
 
 def query_of(url: str) -> dict[str, str]:

@@ -68,7 +68,14 @@ def start(url: str, **body: Any) -> httpx.Response:
 
 def test_missing_settings_stop_the_start_with_one_line_each(work: Workplace) -> None:
     said = refusals(work, settings={})
-    assert set(said) == {"INCODE_CLIENT_ID", "INCODE_CLIENT_SECRET", "REDIRECT_SECRET", "ENCRYPTION_KEYS", "API_KEYS"}
+    assert set(said) == {
+        "INCODE_CLIENT_ID",
+        "INCODE_CLIENT_SECRET",
+        "REDIRECT_SECRET",
+        "ENCRYPTION_KEYS",
+        "API_KEYS",
+        "REDIRECT_URI",
+    }
     assert list(work.folder.iterdir()) == []
 
 

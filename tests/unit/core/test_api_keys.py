@@ -43,7 +43,7 @@ def test_no_keys_are_no_keys(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "key"),
     [
-        ("a", "k" * 32),
+        ("a", "k" * 31 + "y"),
         ("a" * 64, KEY),
         ("Acme-EU_1.2", KEY),
         ("0", KEY),
@@ -65,6 +65,7 @@ def test_bad_names_are_refused(name: str) -> None:
 
 
 REFUSED = [
+    "acme=" + "M" * 40,
     "acme=MARKER",
     "acme=MARKER-but-31-characters-long--",
     "acme=MARKER with a space in the middle of it",

@@ -19,7 +19,7 @@ from app.core.errors import DatabaseUnavailable
 from app.flows.exchange import CALLBACK_SECONDS
 from app.main import create_app
 from app.operator import cli, env_file, server
-from app.settings import GivenSettings, Settings
+from app.settings import Settings
 from app.storage.database import Database
 from tests.harness.containers import (
     REPOSITORY,
@@ -55,6 +55,7 @@ FILLED_IN = {
     "REDIRECT_SECRET": "a-secret-of-more-than-thirty-two-characters",
     "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
     "API_KEYS": "acme=a-key-of-more-than-thirty-two-characters",
+    "REDIRECT_URI": "https://login.example/continue",
     "POSTGRES_PASSWORD": "the-password-of-the-database",
 }
 
@@ -103,7 +104,8 @@ def environment_of(service: dict[str, Any], settings: dict[str, str]) -> dict[st
 def settings_in(service: dict[str, Any], settings: dict[str, str]) -> Settings:
     """The service's settings in a container."""
     given = environment_of(service, settings)
-    return GivenSettings.model_validate({name.lower(): value for name, value in given.items() if value})
+    known = {name.lower(): value for name, value in given.items() if name.lower() in Settings.model_fields}
+    return Settings.model_validate({name: value for name, value in known.items() if value})
 
 
 def seconds(duration: str) -> int:
@@ -427,7 +429,7 @@ def test_the_sandbox_is_brought_by_its_profile_only_and_published_on_this_machin
 def test_the_file_that_init_writes_for_the_sandbox_needs_nothing_more(sandbox_file: dict[str, str]) -> None:
     assert set(filled_in(OURS, sandbox_file)) == {"migrate", "idv", "sandbox"}
     settings = settings_in(SERVICES["idv"], sandbox_file)
-    assert settings.addresses.redirect_uri is None
+    assert settings.addresses.redirect_uris == ()
     assert settings.addresses.return_urls == ("http://127.0.0.1:8000/docs",)
 
 

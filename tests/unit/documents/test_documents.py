@@ -7,9 +7,9 @@ import typer
 
 from app.main import create_app
 from app.operator import cli
-from app.settings import GivenSettings, Settings
+from app.settings import Settings
 from tests.harness.containers import REPOSITORY
-from tests.unit.test_settings import REQUIRED
+from tests.unit.settings.given import REQUIRED
 
 PATTERNS = ("*.md", "docs/**/*.md", "app/api/description.md")
 DOCUMENTS = sorted(path.relative_to(REPOSITORY).as_posix() for pattern in PATTERNS for path in REPOSITORY.glob(pattern))
@@ -42,7 +42,7 @@ def test_each_default_in_the_readme_is_the_settings() -> None:
     assert len(shown) >= 9
     shown = {name.strip("`").lower(): value.strip("`") for name, value in shown.items()}
     required = {name.lower(): value for name, value in REQUIRED.items()}
-    given = GivenSettings.model_validate({**required, **shown})
+    given = Settings.model_validate({**required, **shown})
     assert {name: getattr(given, name) for name in shown} == {name: Settings.model_fields[name].default for name in shown}
 
 
@@ -86,7 +86,7 @@ def test_there_is_something_to_look_for() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_each_route_exists(document: str) -> None:
-    app = create_app(GivenSettings.model_validate({name.lower(): value for name, value in REQUIRED.items()}))
+    app = create_app(Settings.model_validate({name.lower(): value for name, value in REQUIRED.items()}))
     routes = {
         (method.upper(), re.sub(r"\{\w+\}", "{}", path))
         for path, operations in app.openapi()["paths"].items()

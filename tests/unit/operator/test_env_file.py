@@ -17,6 +17,7 @@ VALUES = {
     "REDIRECT_SECRET": "a-secret-of-more-than-thirty-two-characters",
     "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
     "API_KEYS": "acme=a-key-of-more-than-thirty-two-characters",
+    "REDIRECT_URI": "https://login.example/continue",
 }
 
 

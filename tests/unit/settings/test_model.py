@@ -1,62 +1,20 @@
 from __future__ import annotations
 
 import base64
-import os
-from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr, ValidationError
 
+from app.core.api_keys import hashed
 from app.core.domain import Role, Rules
 from app.oidc.client_auth import ClientAuthMethod
-from app.settings import GivenSettings, Settings, SettingsInvalid, load_settings
+from app.settings import Settings, SettingsInvalid
+from tests.unit.settings.given import ADMIN_KEY, BEYOND, KEY, REQUIRED, SECRET, Load, lines, names_of
 
-KEY = "a-key-of-more-than-thirty-two-characters"
-ADMIN_KEY = "an-admin-key-of-more-than-thirty-two-characters"
-SECRET = "a-secret-of-more-than-thirty-two-characters"
-REQUIRED = {
-    "INCODE_CLIENT_ID": "the client",
-    "INCODE_CLIENT_SECRET": "the client secret",
-    "REDIRECT_SECRET": SECRET,
-    "ENCRYPTION_KEYS": base64.urlsafe_b64encode(bytes(range(32))).decode(),
-    "API_KEYS": f"acme={KEY}",
-}
-BEYOND = "http://idv.example"
-
-Load = Callable[..., Settings]
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
-    """The settings of an environment that holds the required values, the given ones, and nothing else."""
-    monkeypatch.chdir(tmp_path)
-    for name in set(os.environ):
-        if name.lower() in Settings.model_fields:
-            monkeypatch.delenv(name)
-
-    def loaded(required: dict[str, str] = REQUIRED, **given: str | None) -> Settings:
-        for name, value in {**required, **given}.items():
-            if value is None:
-                monkeypatch.delenv(name, raising=False)
-            else:
-                monkeypatch.setenv(name, value)
-        return load_settings()
-
-    return loaded
-
-
-def lines(load: Load, required: dict[str, str] = REQUIRED, /, **given: str | None) -> list[str]:
-    with pytest.raises(SettingsInvalid) as refused:
-        load(required, **given)
-    assert str(refused.value) == "; ".join(refused.value.lines)
-    return refused.value.lines
-
-
-# The table «Settings» of the contract: what holds where nothing is set.
+# The table of the contract's settings: what holds where nothing is set.
 DEFAULTS = {
     "incode_server_url": "https://auth.demo.incode.com",
     "incode_issuer": None,
@@ -64,9 +22,11 @@ DEFAULTS = {
     "reverification_hours": 720.0,
     "scopes": "openid",
     "block_on_failure": False,
-    "admin_api_keys": SecretStr(""),
+    "admin_api_keys": (),
+    "support_api_keys": (),
+    "metrics_api_keys": (),
     "public_url": "http://127.0.0.1:8000",
-    "redirect_uri": None,
+    "return_urls": (),
     "database_url": SecretStr("sqlite+aiosqlite:///./idv.db"),
     "client_auth_method": ClientAuthMethod.POST,
     "id_token_algorithms": {"RS256"},
@@ -78,9 +38,23 @@ DEFAULTS = {
     "claim_namespace": "https://incode.com/idv",
     "claim_include_pii": True,
     "store_tokens": False,
-    "attempt_limit": 10,
+    "attempt_limit": 20,
     "attempt_window_hours": 24.0,
     "retention_days": 90,
+    "housekeeping": True,
+    "adopt_app_metadata": False,
+    "hydra_hook": False,
+    "okta_hook": False,
+    "wso2_hook": False,
+    "supabase_hook_secrets": SecretStr(""),
+    "zitadel_hook_secret": SecretStr(""),
+    "entra_tenant_id": None,
+    "entra_audience": None,
+    **{f"{name}_claim_name": None for name in ("hydra", "supabase", "zitadel", "wso2")},
+    **{f"{name}_claim_name": "incode_idv" for name in ("okta", "entra")},
+    **{f"{name}_without_database": "fail" for name in ("hydra", "supabase", "okta", "entra", "zitadel", "wso2")},
+    "product_name": None,
+    "product_color": None,
     "http_timeout_seconds": 3.0,
     "allow_http": False,
     "log_level": "info",
@@ -94,7 +68,7 @@ def test_the_defaults_are_those_of_the_contract(load: Load, name: str, value: ob
 
 
 def test_every_setting_of_the_contract_is_there_and_no_other() -> None:
-    documented = {*DEFAULTS, *(name.lower() for name in REQUIRED), "return_urls"}
+    documented = {*DEFAULTS, *(name.lower() for name in REQUIRED)}
     assert set(Settings.model_fields) == documented
 
 
@@ -104,16 +78,18 @@ def test_the_defaults_are_handed_on(load: Load) -> None:
     assert settings.lifetime == timedelta(hours=1)
     assert settings.provider.server_url == settings.provider.issuer == "https://auth.demo.incode.com"
     assert settings.provider.credentials.client_secret == "the client secret"
-    assert settings.addresses.redirect_uri is None
+    assert settings.addresses.redirect_uris == ("https://login.example/continue",)
     assert [(key.holder.name, key.holder.role) for key in settings.keys] == [("acme", Role.IDP)]
 
 
 ACCEPTED: list[tuple[str, str, Any]] = [
-    ("INCODE_SERVER_URL", "https://auth.incode.com/", "https://auth.incode.com"),
+    ("INCODE_SERVER_URL", "HTTPS://Auth.Incode.com", "https://auth.incode.com"),
     ("INCODE_SERVER_URL", "http://127.9.9.9:9000", "http://127.9.9.9:9000"),
     ("INCODE_ISSUER", "https://issuer.example/", "https://issuer.example/"),
     ("PUBLIC_URL", "https://idv.example/base/", "https://idv.example/base"),
-    ("REDIRECT_URI", "http://localhost/continue", "http://localhost/continue"),
+    ("PUBLIC_URL", "HTTPS://IDV.Example:8443/Base", "https://idv.example:8443/Base"),
+    ("REDIRECT_URI", "http://localhost/continue", ("http://localhost/continue",)),
+    ("REDIRECT_URI", "https://b.example/x?tenant=1, https://a.example/", ("https://b.example/x?tenant=1", "https://a.example/")),
     ("REVERIFICATION_HOURS", "0", 0.0),
     ("REVERIFICATION_HOURS", "0.5", 0.5),
     ("REVERIFICATION_HOURS", "1e300", 1e300),
@@ -125,10 +101,20 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("ID_TOKEN_ALGORITHMS", "RS256, ES256 ,ES512", {"RS256", "ES256", "ES512"}),
     ("ID_TOKEN_ALGORITHMS", "RS256,RS384,RS512,ES256,ES384,ES512", {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"}),
     ("ACCEPTED_STATUSES", "OK,WARN", {"OK", "WARN"}),
+    ("ACCEPTED_STATUSES", " OK , MANUAL OK ,", {"OK", "MANUAL OK"}),
     ("CLOCK_SKEW_SECONDS", "0", 0.0),
     ("ATTEMPT_LIMIT", "0", 0),
     ("CLAIM_NAMESPACE", "urn:acme:idv", "urn:acme:idv"),
     ("DATABASE_URL", "postgresql+asyncpg://u:p@db:5432/idv", SecretStr("postgresql+asyncpg://u:p@db:5432/idv")),
+    ("DATABASE_URL", "postgres://u:p@db/idv?sslmode=require", SecretStr("postgres://u:p@db/idv?sslmode=require")),
+    ("DATABASE_URL", "postgresql://u:p@db/idv", SecretStr("postgresql://u:p@db/idv")),
+    (
+        *("DATABASE_URL", "sqlite+aiosqlite:////srv/memory-lane/idv.db"),
+        SecretStr("sqlite+aiosqlite:////srv/memory-lane/idv.db"),
+    ),
+    ("SUPABASE_HOOK_SECRETS", "v1,whsec_c2VjcmV0|v1,whsec_b3RoZXI=", SecretStr("v1,whsec_c2VjcmV0|v1,whsec_b3RoZXI=")),
+    ("HYDRA_WITHOUT_DATABASE", "Continue", "continue"),
+    ("PRODUCT_COLOR", "#0055ff", "#0055ff"),
     ("LOG_LEVEL", "DEBUG", "debug"),
     ("LOG_FORMAT", "Console", "console"),
     ("AUTH0_DOMAIN", "tenant.us.auth0.com", "tenant.us.auth0.com"),
@@ -145,7 +131,16 @@ REFUSED: dict[str, list[str]] = {
     "INCODE_CLIENT_ID": ["  "],
     "INCODE_SERVER_URL": ["auth.incode.com", BEYOND, "https://a@b.example", "https://b.example/#x", "ftp://b.example", "x y"],
     "PUBLIC_URL": ["idv.example", BEYOND, "https://a:b@b.example", "https://b.example/#", "javascript:alert(1)"],
-    "REDIRECT_URI": ["tenant.example/continue", BEYOND, "https://a@b.example/", "https://b.example/#x", "https://"],
+    "REDIRECT_URI": [
+        *("tenant.example/continue", BEYOND, "https://a@b.example/", "https://b.example/#x", "https://"),
+        *("https://a.example/,tenant.example", "https://a.example/,https://a.example/"),
+        *(
+            "https://a.example/?state=x",
+            "https://a.example/?x=1&st%61te",
+            "https://a.example/?x=1;state=2",
+            "https://a.example/?code",
+        ),
+    ],
     "AUTH0_DOMAIN": ["https://tenant.us.auth0.com", "tenant.us.auth0.com/", "tenant", "a..b", "a b.c", "tenant.com:443", "u@b.c"],
     "REVERIFICATION_HOURS": NUMBERS,
     "CLOCK_SKEW_SECONDS": NUMBERS,
@@ -167,6 +162,12 @@ REFUSED: dict[str, list[str]] = {
     "CLAIM_NAMESPACE": ["idv", "https://", "https://a b", "auth.incode.com/idv"],
     "LOG_LEVEL": ["loud", "trace"],
     "LOG_FORMAT": ["xml"],
+    "ENTRA_TENANT_ID": ["contoso"],
+    "ENTRA_AUDIENCE": ["api://idv.example/1"],
+    "OKTA_WITHOUT_DATABASE": ["open"],
+    "PRODUCT_COLOR": ["blue", "#00f", "#0055ff;}"],
+    "PRODUCT_NAME": ["x" * 61],
+    "HOUSEKEEPING": ["sometimes"],
     "RETURN_URLS": ["tenant.example/continue", BEYOND, "https://b.example/#x", "https://b.example/?state=x"],
 }
 
@@ -197,14 +198,20 @@ SECRETS: dict[str, list[str]] = {
         "MARKERa2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V=",
     ],
     "ADMIN_API_KEYS": ["MARKER", "root=MARKER", "root=MARKER with a space and more than thirty-two characters"],
+    "SUPPORT_API_KEYS": ["MARKER", "desk=MARKER"],
+    "METRICS_API_KEYS": ["MARKER", "prometheus=MARKER"],
     "INCODE_CLIENT_SECRET": ["  "],
+    "SUPABASE_HOOK_SECRETS": ["MARKER", "whsec_MARKER", "v1,whsec_MARKER-", "v1,whsec_c2VjcmV0|MARKER"],
     "DATABASE_URL": [
         "MARKER",
         "mysql://u:MARKER@db/idv",
-        "postgresql://u:MARKER@db/idv",
+        "postgres://",
+        "postgres://u:MARKER@db:port/idv",
         "sqlite+aiosqlite://",
         "sqlite+aiosqlite:///",
         "sqlite+aiosqlite:///:memory:",
+        "sqlite+aiosqlite:///file:MARKER?mode=memory&uri=true",
+        "sqlite+aiosqlite:///idv.db?mode=memory",
         "postgresql+asyncpg://u:MARKER@db:port/idv",
     ],
 }
@@ -220,7 +227,7 @@ def test_a_wrong_secret_is_one_line_without_its_value(load: Load, name: str, tex
 def test_no_other_settings_mistake_prints_a_secret(load: Load) -> None:
     marked = {
         "INCODE_CLIENT_SECRET": "MARKER",
-        "REDIRECT_SECRET": "MARKER" * 8,
+        "REDIRECT_SECRET": "MARKER" * 9,
         "API_KEYS": "acme=" + "MARKER" * 8,
         "ADMIN_API_KEYS": "root=MARKER" + "x" * 32,
         "DATABASE_URL": "postgresql+asyncpg://u:MARKER@db/idv",
@@ -235,7 +242,7 @@ def test_no_other_settings_mistake_prints_a_secret(load: Load) -> None:
 def test_the_models_own_error_prints_no_secret_either() -> None:
     values: dict[str, Any] = {name.lower(): value for name, value in {**REQUIRED, "REDIRECT_SECRET": "MARKER"}.items()}
     with pytest.raises(ValidationError) as refused:
-        GivenSettings(**values)
+        Settings(**values)
     assert "redirect_secret" in str(refused.value)
     assert "MARKER" not in str(refused.value)
 
@@ -247,12 +254,8 @@ def test_a_missing_setting_is_one_line(load: Load, name: str, value: str | None)
     assert line.startswith(f"{name}: ")
 
 
-def named(found: list[str]) -> list[str]:
-    return sorted(line.partition(":")[0] for line in found)
-
-
 def test_without_any_setting_each_that_is_required_has_its_line(load: Load) -> None:
-    assert named(lines(load, {})) == sorted(REQUIRED)
+    assert names_of(lines(load, {})) == sorted(REQUIRED)
 
 
 def test_every_mistake_has_its_line(load: Load) -> None:
@@ -263,7 +266,7 @@ def test_every_mistake_has_its_line(load: Load) -> None:
         "API_KEYS": None,
         "REDIRECT_SECRET": None,
     }
-    assert named(lines(load, **mistakes)) == sorted(mistakes)
+    assert names_of(lines(load, **mistakes)) == sorted(mistakes)
 
 
 @pytest.mark.parametrize("name", ["INCODE_SERVER_URL", "PUBLIC_URL", "REDIRECT_URI", "RETURN_URLS"])
@@ -277,28 +280,49 @@ def test_plain_http_beyond_loopback_needs_leave(load: Load, name: str) -> None:
 
 def test_plain_http_in_several_settings_is_a_line_for_each(load: Load) -> None:
     wrong = {"INCODE_SERVER_URL": BEYOND, "PUBLIC_URL": BEYOND, "REDIRECT_URI": BEYOND}
-    assert named(lines(load, **wrong)) == sorted(wrong)
+    assert names_of(lines(load, **wrong)) == sorted(wrong)
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, None),
-        ({"AUTH0_DOMAIN": "tenant.us.auth0.com"}, "https://tenant.us.auth0.com/continue"),
-        ({"REDIRECT_URI": "https://login.example/idv"}, "https://login.example/idv"),
-        ({"AUTH0_DOMAIN": "tenant.us.auth0.com", "REDIRECT_URI": "https://login.example/idv"}, "https://login.example/idv"),
+        ({"RETURN_URLS": "https://login.example/back"}, ()),
+        ({"AUTH0_DOMAIN": "tenant.us.auth0.com"}, ("https://tenant.us.auth0.com/continue",)),
+        ({"REDIRECT_URI": "https://login.example/idv"}, ("https://login.example/idv",)),
+        (
+            {"AUTH0_DOMAIN": "tenant.us.auth0.com", "REDIRECT_URI": "https://b.example/idv,https://a.example/idv"},
+            ("https://b.example/idv", "https://a.example/idv"),
+        ),
     ],
 )
-def test_where_the_relay_redirect_uri_comes_from(load: Load, given: dict[str, str], expected: str | None) -> None:
-    assert load(**given).addresses.redirect_uri == expected
+def test_where_the_relay_redirect_uris_come_from(load: Load, given: dict[str, str], expected: tuple[str, ...]) -> None:
+    assert load(**{"REDIRECT_URI": None, **given}).addresses.redirect_uris == expected
+
+
+def test_a_deployment_on_which_no_login_could_be_started_stops(load: Load) -> None:
+    [line] = lines(load, REDIRECT_URI=None)
+    assert line.startswith("REDIRECT_URI: this, AUTH0_DOMAIN or RETURN_URLS is required")
+
+
+@pytest.mark.parametrize(
+    ("server", "issuer", "named"),
+    [
+        ("https://auth.incode.com", None, "https://auth.incode.com"),
+        ("https://auth.incode.com/", None, "https://auth.incode.com/"),
+        ("https://auth.incode.com/realm/", "https://auth.incode.com", "https://auth.incode.com"),
+    ],
+)
+def test_the_issuer_keeps_the_slash_at_the_servers_end(load: Load, server: str, issuer: str | None, named: str) -> None:
+    provider = load(INCODE_SERVER_URL=server, INCODE_ISSUER=issuer).provider
+    assert (provider.server_url, provider.issuer) == (server.rstrip("/"), named)
 
 
 @pytest.mark.parametrize(
     ("text", "secrets"),
     [
-        ("a" * 32, ["a" * 32]),
-        (f"{'a' * 32},{'b' * 32}", ["a" * 32, "b" * 32]),
-        (f" {'a' * 32} , {'b' * 32},", ["a" * 32, "b" * 32]),
+        ("a1" * 16, ["a1" * 16]),
+        (f"{'a1' * 16},{'b1' * 16}", ["a1" * 16, "b1" * 16]),
+        (f" {'a1' * 16} , {'b1' * 16},", ["a1" * 16, "b1" * 16]),
     ],
 )
 def test_one_or_two_redirect_secrets_newest_first(load: Load, text: str, secrets: list[str]) -> None:
@@ -316,9 +340,13 @@ def test_encryption_keys_are_listed_newest_first(load: Load) -> None:
         ({"API_KEYS": f"acme={KEY}"}, [Role.IDP]),
         ({"API_KEYS": "", "ADMIN_API_KEYS": f"root={ADMIN_KEY}"}, [Role.ADMIN]),
         ({"API_KEYS": f"acme={KEY}", "ADMIN_API_KEYS": f"root={ADMIN_KEY}"}, [Role.IDP, Role.ADMIN]),
+        (
+            {"SUPPORT_API_KEYS": f"desk={ADMIN_KEY}", "METRICS_API_KEYS": f"prometheus={ADMIN_KEY}2"},
+            [Role.IDP, Role.SUPPORT, Role.METRICS],
+        ),
     ],
 )
-def test_a_key_of_either_role_is_enough(load: Load, given: dict[str, str], roles: list[Role]) -> None:
+def test_a_key_for_logins_is_enough(load: Load, given: dict[str, str], roles: list[Role]) -> None:
     assert [key.holder.role for key in load(**given).keys] == roles
 
 
@@ -329,8 +357,10 @@ def test_a_key_of_either_role_is_enough(load: Load, given: dict[str, str], roles
         {"API_KEYS": f"acme={KEY},beta={KEY}"},
         {"ADMIN_API_KEYS": f"acme={ADMIN_KEY}"},
         {"ADMIN_API_KEYS": f"root={KEY}"},
+        {"SUPPORT_API_KEYS": f"desk={ADMIN_KEY}", "METRICS_API_KEYS": f"desk={ADMIN_KEY}2"},
+        {"SUPPORT_API_KEYS": f"desk={KEY}"},
     ],
-    ids=["a name twice", "a key twice", "a name in both roles", "a key in both roles"],
+    ids=["a name twice", "a key twice", "a name in both roles", "a key in both roles", "a name in others", "a key in others"],
 )
 def test_names_and_keys_are_used_once(load: Load, given: dict[str, str]) -> None:
     [line] = lines(load, **given)
@@ -353,27 +383,55 @@ def test_other_variables_are_none_of_ours(load: Load) -> None:
     assert load(REVERIFICATION_DAYS="abc", PATH_TO_NOWHERE="x") == load()
 
 
-def dotenv(values: dict[str, str]) -> None:
-    Path(".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()), encoding="utf-8")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"REDIRECT_SECRET": "x" * 40},
+        {"REDIRECT_SECRET": f"{SECRET},{'x' * 40}"},
+        {"ENCRYPTION_KEYS": base64.urlsafe_b64encode(bytes(32)).decode()},
+        {"ENCRYPTION_KEYS": base64.urlsafe_b64encode(b"\xff" * 32).decode()},
+        {"API_KEYS": f"acme={'x' * 40}"},
+        {"INCODE_CLIENT_SECRET": "xxxxxxxx"},
+        {"ZITADEL_HOOK_SECRET": "xxxxxxxx"},
+    ],
+    ids=str,
+)
+def test_a_secret_that_is_one_character_throughout_stops_the_start(load: Load, given: dict[str, str]) -> None:
+    [line] = lines(load, **given)
+    assert line.startswith(f"{next(iter(given))}: ")
+    assert "same character" in line
+    assert "xxx" not in line
 
 
-def test_the_env_file_of_the_working_directory_is_read(load: Load) -> None:
-    dotenv({**REQUIRED, "INCODE_CLIENT_ID": "ñ", "REVERIFICATION_HOURS": "5", "ATTEMPT_LIMIT": "", "OTHER": "x"})
-    settings = load(required={})
-    assert (settings.incode_client_id, settings.reverification_hours, settings.attempt_limit) == ("ñ", 5, 10)
+FERNET = REQUIRED["ENCRYPTION_KEYS"]
 
 
-def test_the_environment_wins_over_the_env_file(load: Load) -> None:
-    dotenv({"REVERIFICATION_HOURS": "5", "ATTEMPT_LIMIT": "5"})
-    settings = load(ATTEMPT_LIMIT="7")
-    assert (settings.reverification_hours, settings.attempt_limit) == (5, 7)
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"REDIRECT_SECRET": f"{SECRET},{SECRET}"}, "REDIRECT_SECRET"),
+        ({"ENCRYPTION_KEYS": f"{FERNET},{FERNET}"}, "ENCRYPTION_KEYS"),
+        ({"INCODE_CLIENT_SECRET": SECRET}, "REDIRECT_SECRET"),
+        ({"API_KEYS": f"acme={SECRET}"}, "REDIRECT_SECRET"),
+        ({"API_KEYS": f"acme={hashed(SECRET)}"}, "REDIRECT_SECRET"),
+        ({"ADMIN_API_KEYS": f"root={FERNET}"}, "ENCRYPTION_KEYS"),
+        ({"REDIRECT_SECRET": FERNET}, "ENCRYPTION_KEYS"),
+        ({"REDIRECT_SECRET": f"{SECRET}2,{SECRET}", "ZITADEL_HOOK_SECRET": SECRET}, "ZITADEL_HOOK_SECRET"),
+    ],
+    ids=str,
+)
+def test_secrets_that_are_equal_to_one_another_stop_the_start(load: Load, given: dict[str, str], named: str) -> None:
+    [line] = lines(load, **given)
+    assert line.startswith(f"{named}: has the same value")
+    assert SECRET not in line
+    assert FERNET not in line
 
 
-def test_a_mistake_in_the_env_file_is_a_line_without_the_value(load: Load) -> None:
-    dotenv({"REDIRECT_SECRET": "MARKER", "REVERIFICATION_HOURS": "abc"})
-    found = lines(load, {**REQUIRED, "REDIRECT_SECRET": ""})
-    assert named(found) == ["REDIRECT_SECRET", "REVERIFICATION_HOURS"]
-    assert "MARKER" not in str(found)
+def test_entra_needs_its_tenant_and_its_audience(load: Load) -> None:
+    tenant, audience = "9C1E9C7B-2C7A-4E3E-8D62-0F0E8A1B2C3D", "api://idv.example/1"
+    assert load(ENTRA_TENANT_ID=tenant, ENTRA_AUDIENCE=audience).entra_tenant_id == tenant.lower()
+    [line] = lines(load, ENTRA_TENANT_ID=tenant, ENTRA_AUDIENCE=None)
+    assert line.startswith("ENTRA_AUDIENCE: ")
 
 
 def test_settings_do_not_change(load: Load) -> None:
