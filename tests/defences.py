@@ -280,7 +280,7 @@ DEFENCES = (
     ),
     Defence(
         "an answer is repeated for 5 minutes only",
-        "app/core/policy.py",
+        "app/core/lifetimes.py",
         "return attempt.finished_at is not None and _lasts(attempt.finished_at, REPEATABLE_FOR, now)",
         "return attempt.finished_at is not None",
         "tests/api/test_attacks.py",
@@ -420,14 +420,14 @@ DEFENCES = (
     ),
     Defence(
         "API keys are checked",
-        "app/api/deps.py",
+        "app/api/keys.py",
         "    if caller is None:\n        raise Unauthorized\n",
         "    if caller is None:\n        caller = Caller('nobody', Role.ADMIN)\n",
         "tests/api/test_keys.py",
     ),
     Defence(
         "administrators' routes need their key",
-        "app/api/deps.py",
+        "app/api/keys.py",
         "if role is Role.ADMIN and caller.role is not Role.ADMIN:",
         "if False:",
         "tests/api/test_keys.py",
