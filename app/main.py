@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
@@ -68,7 +69,7 @@ def create_app(
         summary="Identity verification at login, for any identity provider",
         description=description.TEXT,
         license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
-        servers=[{"url": "/", "description": "The service that this page comes from"}],
+        servers=[{"url": urlsplit(settings.public_url).path or "/", "description": "The service that this page comes from"}],
         openapi_tags=description.TAGS,
         lifespan=lifespan,
         docs_url=None,

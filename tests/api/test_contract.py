@@ -102,7 +102,7 @@ async def test_the_pages_of_the_contract_are_there(service: Service) -> None:
 @on_sqlite_only
 async def test_the_bare_address_leads_to_the_docs(service: Service) -> None:
     response = await service.client(None).get("/")
-    assert (response.status_code, response.headers["Location"]) == (307, "/docs")
+    assert (response.status_code, response.headers["Location"]) == (307, "docs")
 
 
 @on_sqlite_only

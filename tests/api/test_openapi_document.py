@@ -90,8 +90,8 @@ def test_the_description_names_incode_and_shows_the_claim_of_the_examples(docume
     [claim] = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     assert json.loads(claim) == examples.ANSWERS["finishVerification"]["relay"]["value"]["claims"]
     assert "https://incode.com)" in text
-    assert "](/docs)" in text
-    assert "](/redoc)" in text
+    assert "](docs)" in text
+    assert "](redoc)" in text
 
 
 def test_the_description_says_what_the_caller_owes_in_the_words_of_the_readme(document: Json) -> None:

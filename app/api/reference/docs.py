@@ -1,4 +1,7 @@
-"""The API in a browser: from assets of an installed package and a few of ours, without any other host."""
+"""The API in a browser: from assets of an installed package and a few of ours, without any other host.
+
+Every address is relative, so that the pages work below the path of a PUBLIC_URL, too.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +39,12 @@ _PAGE: Final = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>IDV Gateway: {title}</title>
-<link rel="icon" href="/docs/icon.svg">
+<link rel="icon" href="docs/icon.svg">
 {styles}</head>
 <body>
 <div id="api"></div>
-<script src="/docs/{script}"></script>
-<script src="/docs/{start}"></script>
+<script src="docs/{script}"></script>
+<script src="docs/{start}"></script>
 </body>
 </html>
 """
@@ -50,13 +53,13 @@ router = APIRouter(include_in_schema=False)
 
 
 def _style(*names: str) -> str:
-    return "".join(f'<link rel="stylesheet" href="/docs/{name}">\n' for name in names)
+    return "".join(f'<link rel="stylesheet" href="docs/{name}">\n' for name in names)
 
 
 @router.get("/")
 async def entrance() -> RedirectResponse:
     """Whoever opens the service's bare address in a browser reads what it is."""
-    return RedirectResponse("/docs")
+    return RedirectResponse("docs")
 
 
 @router.get("/docs")

@@ -30,7 +30,7 @@ const theme = {
 };
 
 Redoc.init(
-  "/openapi.json",
+  "openapi.json",
   {
     hideDownloadButtons: true,
     theme: dark ? { ...theme, ...onDark, colors: { ...theme.colors, ...onDark.colors } } : theme,

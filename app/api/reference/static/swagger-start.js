@@ -7,7 +7,7 @@ const order = ["get", "post", "delete"];
 
 // A key that is typed in stays in the page's memory, and the API's description is sent to no validator.
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#api",
   deepLinking: true,
   defaultModelsExpandDepth: 0,
