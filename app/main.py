@@ -81,7 +81,7 @@ def create_app(
     for router in (
         verifications.router,
         browser.router,
-        verifications.admin_router,
+        verifications.audit_router,
         callback.router,
         users.router,
         users.admin_router,

@@ -26,6 +26,7 @@ router = keyed_router(Role.IDP, prefix="/v1/callback", tags=["Verify"])
         **responses(
             errors.SessionTokenInvalid,
             errors.Unauthorized,
+            errors.Forbidden,
             errors.VerificationNotFound,
             errors.VerificationMismatch,
             errors.VerificationAlreadyFinished,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import structlog
@@ -23,10 +23,20 @@ _SCHEMES = {
         scheme_name="IdpKey",
         description="A key of `API_KEYS`, for an identity provider's backend: verify, and ask for a user's status.",
     ),
+    Role.SUPPORT: HTTPBearer(
+        auto_error=False,
+        scheme_name="SupportKey",
+        description="A key of `SUPPORT_API_KEYS`, for a help desk: reads users' status, attempts and the audit.",
+    ),
+    Role.METRICS: HTTPBearer(
+        auto_error=False,
+        scheme_name="MetricsKey",
+        description="A key of `METRICS_API_KEYS`, for Prometheus: reads `/metrics`.",
+    ),
     Role.ADMIN: HTTPBearer(
         auto_error=False,
         scheme_name="AdminKey",
-        description="A key of `ADMIN_API_KEYS`, for an administrator: what an identity provider may, and reset, erase, audit.",
+        description="A key of `ADMIN_API_KEYS`, for an administrator: all that the others may, and reset and erase.",
     ),
 }
 
@@ -38,29 +48,32 @@ class _StrictRequest(Request):
         return json.loads(await self.body(), object_pairs_hook=object_without_duplicates)
 
 
-def keyed_router(role: Role, **options: Any) -> APIRouter:
-    """A router for callers with `role`. The key is checked before a body is read: a stranger learns nothing from our parser."""
+def keyed_router(*roles: Role, **options: Any) -> APIRouter:
+    """Make a router for callers with one of `roles`, and for administrators, who may use every route.
+
+    The key is checked before a body is read: a stranger learns nothing from our parser.
+    """
+    admitted = tuple(dict.fromkeys((*roles, Role.ADMIN)))
 
     class KeyedRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
 
             async def check_key_then_handle(request: Request) -> Response:
-                request.state.caller = _authenticated(request, services_of(request), role)
+                request.state.caller = _authenticated(request, services_of(request), admitted)
                 structlog.contextvars.bind_contextvars(caller=request.state.caller.name)
                 return await handle(_StrictRequest(request.scope, request.receive))
 
             return check_key_then_handle
 
-    admitted = [Role.ADMIN] if role is Role.ADMIN else [Role.IDP, Role.ADMIN]
     return APIRouter(route_class=KeyedRoute, dependencies=[Depends(_SCHEMES[each]) for each in admitted], **options)
 
 
-def _authenticated(request: Request, services: Services, role: Role) -> Caller:
+def _authenticated(request: Request, services: Services, admitted: Collection[Role]) -> Caller:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     caller = holder_of(key.strip(" "), services.api_keys) if scheme.lower() == "bearer" else None
     if caller is None:
         raise Unauthorized
-    if role is Role.ADMIN and caller.role is not Role.ADMIN:
+    if caller.role not in admitted:
         raise Forbidden
     return caller

@@ -15,7 +15,7 @@ from app.storage.migrate import current_revision, is_migrated, newest_revision
 from app.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["Operations"])
-metrics_router = keyed_router(Role.ADMIN, tags=["Operations"])
+metrics_router = keyed_router(Role.METRICS, tags=["Operations"])
 
 
 @router.head("/healthz", include_in_schema=False)

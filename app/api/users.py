@@ -14,11 +14,11 @@ from app.api.schemas import ResetBody, UserId, UserStatusView
 from app.core import errors
 from app.core.domain import Role
 
-_COMMON = (errors.Unauthorized, errors.RequestInvalid, errors.InternalError, errors.DatabaseUnavailable)
+_COMMON = (errors.Unauthorized, errors.Forbidden, errors.RequestInvalid, errors.InternalError, errors.DatabaseUnavailable)
 _LONG_ID = ("path.user_id", "String should have at most 255 characters")
 UserIdInPath = Annotated[UserId, Path(openapi_examples=examples.USER_IDS)]
 
-router = keyed_router(Role.IDP, prefix="/v1/users", tags=["Users"])
+router = keyed_router(Role.IDP, Role.SUPPORT, prefix="/v1/users", tags=["Users"])
 admin_router = keyed_router(Role.ADMIN, prefix="/v1/users", tags=["Users"])
 
 
@@ -42,9 +42,7 @@ async def status(user_id: UserIdInPath, services: CurrentServices, with_tokens: 
     summary="Make the user's next login verify again",
     responses={
         200: answered("The user's status after the reset.", "resetUser"),
-        **responses(
-            *_COMMON, errors.Forbidden, errors.PayloadTooLarge, refused=("body.identity", "Input should be a valid boolean")
-        ),
+        **responses(*_COMMON, errors.PayloadTooLarge, refused=("body.identity", "Input should be a valid boolean")),
     },
 )
 async def reset(
@@ -68,7 +66,7 @@ async def reset(
     operation_id="eraseUser",
     summary="Erase a user's record and every attempt",
     response_description="Nothing is on file about this user any more.",
-    responses=responses(*_COMMON, errors.Forbidden, refused=_LONG_ID),
+    responses=responses(*_COMMON, refused=_LONG_ID),
 )
 async def erase(user_id: UserIdInPath, services: CurrentServices) -> None:
     """An attempt that is under way cannot bring the user back. Erasing a user whom the service has never met is no error."""

@@ -30,7 +30,7 @@ _AUDIT = (
 )
 
 router = keyed_router(Role.IDP, prefix="/v1/verifications", tags=["Verify"])
-admin_router = keyed_router(Role.ADMIN, prefix="/v1/verifications", tags=["Audit"])
+audit_router = keyed_router(Role.SUPPORT, prefix="/v1/verifications", tags=["Audit"])
 
 
 @router.post(
@@ -41,6 +41,7 @@ admin_router = keyed_router(Role.ADMIN, prefix="/v1/verifications", tags=["Audit
         200: answered("What to do next.", "startVerification"),
         **responses(
             errors.Unauthorized,
+            errors.Forbidden,
             errors.PayloadTooLarge,
             errors.RequestInvalid,
             errors.InternalError,
@@ -66,7 +67,7 @@ async def start(
     return DecisionView.of(decision, with_tokens=with_tokens)
 
 
-@admin_router.get(
+@audit_router.get(
     "",
     operation_id="listVerifications",
     summary="List attempts, newest first",
@@ -80,7 +81,7 @@ async def browse(query: Annotated[VerificationQuery, Query()], services: Current
     return VerificationPage.of(await services.verifications.attempts(query.wanted()))
 
 
-@admin_router.get(
+@audit_router.get(
     "/{verification_id}",
     operation_id="getVerification",
     summary="Tell all about one attempt",

@@ -130,7 +130,7 @@ async def test_one_call_tells_who_started_and_finished_an_attempt_and_how_and_wh
     assert {name for name, value in ids.items() if value is not None} == (set(ids) if said else set())
 
 
-async def test_only_administrators_may_look(service: Service) -> None:
+async def test_an_identity_provider_may_not_look(service: Service) -> None:
     started = await service.start(USER)
     for path in (LIST, f"{LIST}/{started['verification']['id']}", f"{LIST}/idv_unknown"):
         problem(await service.idp.get(path), 403, "forbidden")

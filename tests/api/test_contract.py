@@ -17,11 +17,11 @@ from tests.harness.tables import on_sqlite_only
 from tests.system.processes import REPOSITORY
 
 ROUTES = {
-    "POST /v1/verifications": {200, 401, 422, 413},
+    "POST /v1/verifications": {200, 401, 403, 422, 413},
     "GET /v1/verifications/{verification_id}/launch": {200, 303, 400},  # 200: a link preview
     "GET /v1/callback": {303, 400},
-    "POST /v1/callback": {200, 400, 401, 404, 409, 413, 422},
-    "GET /v1/users/{user_id}": {200, 401, 422},
+    "POST /v1/callback": {200, 400, 401, 403, 404, 409, 413, 422},
+    "GET /v1/users/{user_id}": {200, 401, 403, 422},
     "POST /v1/users/{user_id}/reset": {200, 401, 403, 422},
     "DELETE /v1/users/{user_id}": {204, 401, 403, 422},
     "GET /v1/verifications/{verification_id}": {200, 401, 403, 404},

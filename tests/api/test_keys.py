@@ -2,12 +2,30 @@ import re
 from typing import Any
 
 from app.core.api_keys import hashed
+from app.core.domain import Role
 from tests.conftest import MakeService
 from tests.harness.service import ADMIN_KEY, IDP_KEY, OTHER_IDP_KEY, Json, Service, problem
 
 # The browser holds no key; what it holds is checked by these routes themselves.
 BROWSER_ROUTES = {("GET", "/v1/callback"), ("GET", "/v1/verifications/{}/launch")}
 ADMIN_ROUTES = {("POST", "/v1/users/{}/reset"), ("DELETE", "/v1/users/{}")}
+SCHEMES = {Role.IDP: "IdpKey", Role.SUPPORT: "SupportKey", Role.METRICS: "MetricsKey", Role.ADMIN: "AdminKey"}
+KEYS = {
+    Role.IDP: IDP_KEY,
+    Role.SUPPORT: "support-key-0123456789-0123456789-0123456789",
+    Role.METRICS: "metrics-key-0123456789-0123456789-0123456789",
+    Role.ADMIN: ADMIN_KEY,
+}
+# The contract's routes, and who may use each.
+ADMITTED = {
+    ("POST", "/v1/verifications"): (Role.IDP, Role.ADMIN),
+    ("POST", "/v1/callback"): (Role.IDP, Role.ADMIN),
+    ("GET", "/v1/users/{}"): (Role.IDP, Role.SUPPORT, Role.ADMIN),
+    ("GET", "/v1/verifications"): (Role.SUPPORT, Role.ADMIN),
+    ("GET", "/v1/verifications/{}"): (Role.SUPPORT, Role.ADMIN),
+    ("GET", "/metrics"): (Role.METRICS, Role.ADMIN),
+    **dict.fromkeys(sorted(ADMIN_ROUTES), (Role.ADMIN,)),
+}
 
 KEY = IDP_KEY.encode()
 UNKNOWN = {
@@ -102,33 +120,56 @@ async def test_every_v1_route_refuses_callers_without_a_known_key(service: Servi
             assert "401" in operation["responses"], (method, path)
 
 
-async def test_every_v1_route_says_in_the_openapi_document_that_it_needs_a_key(service: Service) -> None:
-    schemes = service.app.openapi()["components"]["securitySchemes"]
-    for method, path, operation in v1_operations(service):
-        admitted: list[Json] = [{"AdminKey": []}] if "403" in operation["responses"] else [{"IdpKey": []}, {"AdminKey": []}]
-        assert operation["security"] == admitted, f"{method} {path}"
-    for scheme in schemes.values():
-        assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+async def test_every_keyed_route_says_in_the_openapi_document_whose_keys_it_takes(service: Service) -> None:
+    document = service.app.openapi()
+    for method, path, operation in [*v1_operations(service), ("GET", "/metrics", document["paths"]["/metrics"]["get"])]:
+        schemes = [scheme for entry in operation["security"] for scheme in entry]
+        assert schemes == [SCHEMES[role] for role in ADMITTED[method, path]], f"{method} {path}"
+        assert {"401", "403"} <= operation["responses"].keys()
+    described = document["components"]["securitySchemes"]
+    assert described.keys() == set(SCHEMES.values())
+    assert all((scheme["type"], scheme["scheme"]) == ("http", "bearer") for scheme in described.values())
 
 
-async def test_only_administrators_may_use_the_administrators_routes(service: Service) -> None:
+async def test_a_key_opens_the_routes_of_its_role_and_no_other(make_service: MakeService) -> None:
+    service = await make_service(support_api_keys=f"desk={KEYS[Role.SUPPORT]}", metrics_api_keys=f"prom={KEYS[Role.METRICS]}")
     await service.verify("ana")
     before = await service.status("ana")
-    admin_only = {(method, path) for method, path, operation in v1_operations(service) if "403" in operation["responses"]}
-    assert admin_only >= ADMIN_ROUTES
-    for method, path, _ in v1_operations(service):
-        response = await service.idp.request(
-            method, path.format("ana"), content=b"{", headers={"Content-Type": "application/json"}
-        )
-        if (method, path) in admin_only:
+    assert {(method, path) for method, path, _ in v1_operations(service)} | {("GET", "/metrics")} == ADMITTED.keys()
+    refused = 0
+    for (method, path), admitted in ADMITTED.items():
+        for role in set(Role) - set(admitted):
+            async with service.client(KEYS[role]) as client:
+                response = await client.request(
+                    method, path.format("ana"), content=b"{", headers={"Content-Type": "application/json"}
+                )
             problem(response, 403, "forbidden")
             assert "WWW-Authenticate" not in response.headers
-        else:
-            assert response.status_code != 403, (method, path)
+            refused += 1
+    assert refused >= 2 * len(ADMITTED)
     assert await service.status("ana") == before
+
+
+async def test_each_role_can_do_its_work(make_service: MakeService) -> None:
+    service = await make_service(support_api_keys=f"desk={KEYS[Role.SUPPORT]}", metrics_api_keys=f"prom={KEYS[Role.METRICS]}")
+    attempt = (await service.verify("ana"))["verification"]["id"]
+    async with service.client(KEYS[Role.SUPPORT]) as desk, service.client(KEYS[Role.METRICS]) as prometheus:
+        for path in ("/v1/users/ana", "/v1/verifications", f"/v1/verifications/{attempt}"):
+            assert (await desk.get(path)).status_code == 200, path
+        assert (await prometheus.get("/metrics")).status_code == 200
+    assert (await service.admin.get("/metrics")).status_code == 200
+    assert (await service.admin.get(f"/v1/verifications/{attempt}")).status_code == 200
     assert (await service.admin.post("/v1/users/ana/reset")).json()["reason"] == "not_verified"
     assert (await service.admin.delete("/v1/users/ana")).status_code == 204
     assert (await service.status("ana"))["reason"] == "never_verified"
+
+
+async def test_support_sees_no_tokens(make_service: MakeService) -> None:
+    service = await make_service(support_api_keys=f"desk={KEYS[Role.SUPPORT]}", store_tokens=True)
+    await service.verify("ana")
+    async with service.client(KEYS[Role.SUPPORT]) as desk:
+        assert "access_token" not in (await desk.get("/v1/users/ana")).text
+    assert "access_token" in (await service.admin.get("/v1/users/ana")).text
 
 
 async def test_the_role_is_checked_before_the_user_is_looked_at(service: Service) -> None:
