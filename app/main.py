@@ -22,9 +22,11 @@ from app.api.pages import Pages
 from app.api.problems import handle_problems
 from app.api.reference import description, docs
 from app.api.reference.document import complete_document
-from app.core.domain import Clock, utc_now
+from app.core.domain import Clock, Reason, utc_now
+from app.core.errors import Problem
+from app.core.failures import CATALOGUE
 from app.flows.exchange import Exchange
-from app.flows.hosted import HostedFlow
+from app.flows.hosted import HostedFlow, PageKind
 from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
 from app.flows.verification import Verifications
@@ -38,6 +40,9 @@ from app.telemetry.metrics import FOLDER, Metrics
 from app.telemetry.tracing import Tracing
 
 MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 10.0
+# Whatever a decision or a callback may be counted by.
+COUNTED = {*Reason, *CATALOGUE, *PageKind, *(problem.code for problem in Problem.__subclasses__()), "returned"}
 # Without «@»: what a caller sends is logged, and an e-mail address must not be.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 
@@ -48,13 +53,16 @@ def create_app(
     clock: Clock = utc_now,
     monotonic: Callable[[], float] = time.monotonic,
     environment: Mapping[str, str] | None = None,
+    body_seconds: float = BODY_SECONDS,
 ) -> FastAPI:
     """The service for these settings. `clock` gives the time in UTC, `monotonic` seconds for the ages of caches.
+
+    A request's body must have come whole `body_seconds` after its first byte.
 
     `environment` may name a folder for the metrics of many processes, and where traces go.
     """
     given = environment or {}
-    metrics, tracing = Metrics(given.get(FOLDER)), Tracing.of(given)
+    metrics, tracing = Metrics(given.get(FOLDER), words=COUNTED), Tracing.of(given)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -75,6 +83,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Its spans and logs would hold addresses and messages, and ours hold users' ids and codes.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     handle_problems(app)
     complete_document(app)
@@ -89,9 +99,10 @@ def create_app(
         ops.metrics_router,
         docs.router,
     ):
-        app.include_router(router)
+        # Not included: a router within the router would look at each request once more.
+        app.router.routes.extend(router.routes)
     # The last one added is the outermost.
-    app.add_middleware(RequestBounds, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(RequestBounds, max_bytes=MAX_BODY_BYTES, seconds=body_seconds)
     app.add_middleware(RequestRecord, metrics=metrics, tracing=tracing)
     app.add_middleware(SecurityHeaders, strict_transport=settings.public_url.startswith("https:"))
     app.add_middleware(CorrelationIdMiddleware, validator=lambda value: bool(_REQUEST_ID.fullmatch(value)))

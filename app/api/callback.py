@@ -34,10 +34,11 @@ router = keyed_router(Role.IDP, prefix="/v1/callback", tags=["Verify"])
             errors.StateInvalid,
             errors.ResponseIssuerMismatch,
             errors.PayloadTooLarge,
+            errors.RequestTimeout,
             errors.RequestInvalid,
             errors.InternalError,
             errors.DatabaseUnavailable,
-            refused=("body.user_id", "Field required"),
+            refused=("body.user_id", "is missing"),
         ),
     },
 )

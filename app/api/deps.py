@@ -41,25 +41,25 @@ def services_of(request: Request) -> Services:
     return services
 
 
-# Coroutines, though they wait for nothing: the framework would call a plain function in a thread.
-async def _services(request: Request) -> Services:
-    return services_of(request)
-
-
-async def _caller(request: Request) -> Caller:
+def caller_of(request: Request) -> Caller:
+    """Whose key the request brought."""
     caller: Caller = request.state.caller
     return caller
 
 
+def may_see_tokens(request: Request) -> bool:
+    """Whether the provider's tokens, where they are kept, are shown to the caller."""
+    return services_of(request).store_tokens and caller_of(request).role is Role.ADMIN
+
+
+# A coroutine, though it waits for nothing: the framework would call a plain function in a thread.
+async def _services(request: Request) -> Services:
+    return services_of(request)
+
+
 CurrentServices = Annotated[Services, Depends(_services)]
-CurrentCaller = Annotated[Caller, Depends(_caller)]
-
-
-async def _may_see_tokens(services: CurrentServices, caller: CurrentCaller) -> bool:
-    return services.store_tokens and caller.role is Role.ADMIN
-
-
-MaySeeTokens = Annotated[bool, Depends(_may_see_tokens)]
+CurrentCaller = Annotated[Caller, Depends(caller_of)]
+MaySeeTokens = Annotated[bool, Depends(may_see_tokens)]
 
 
 def note_decision(services: Services, decision: Decision) -> None:

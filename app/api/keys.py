@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
@@ -10,12 +9,13 @@ import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.types import Receive, Scope, Send
 
+from app.api.answering import answering
 from app.api.deps import Services, services_of
 from app.core.api_keys import holder_of
 from app.core.domain import Caller, Role
 from app.core.errors import Forbidden, Unauthorized
-from app.oidc import object_without_duplicates
 
 _SCHEMES = {
     Role.IDP: HTTPBearer(
@@ -41,13 +41,6 @@ _SCHEMES = {
 }
 
 
-class _StrictRequest(Request):
-    """Refuses JSON in which a name comes twice: what a proxy has checked must be what we read."""
-
-    async def json(self) -> Any:
-        return json.loads(await self.body(), object_pairs_hook=object_without_duplicates)
-
-
 def keyed_router(*roles: Role, **options: Any) -> APIRouter:
     """Make a router for callers with one of `roles`, and for administrators, who may use every route.
 
@@ -56,15 +49,25 @@ def keyed_router(*roles: Role, **options: Any) -> APIRouter:
     admitted = tuple(dict.fromkeys((*roles, Role.ADMIN)))
 
     class KeyedRoute(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle = super().get_route_handler()
+        def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+            super().__init__(path, endpoint, **options)
+            handle = self.get_route_handler()
 
-            async def check_key_then_handle(request: Request) -> Response:
+            async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+                response = await handle(Request(scope, receive))
+                await response(scope, receive, send)
+
+            self.app = respond
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            answer = answering(self.endpoint, self.status_code)
+
+            async def check_key_then_answer(request: Request) -> Response:
                 request.state.caller = _authenticated(request, services_of(request), admitted)
                 structlog.contextvars.bind_contextvars(caller=request.state.caller.name)
-                return await handle(_StrictRequest(request.scope, request.receive))
+                return await answer(request)
 
-            return check_key_then_handle
+            return check_key_then_answer
 
     return APIRouter(route_class=KeyedRoute, dependencies=[Depends(_SCHEMES[each]) for each in admitted], **options)
 

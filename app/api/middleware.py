@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -10,9 +12,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import problem_response
-from app.core.errors import InternalError, NotFound, PayloadTooLarge
+from app.core.errors import InternalError, NotFound, PayloadTooLarge, RequestTimeout
 from app.telemetry.logs import fault_location
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import OTHER, Metrics
 from app.telemetry.tracing import Tracing, describe_response
 
 HEADERS = {
@@ -24,6 +26,10 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+# RFC 9110 section 9, and RFC 5789. Whoever invents others must not fill the memory with what is counted by them.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 _log = structlog.stdlib.get_logger("app.http")
 
@@ -56,7 +62,7 @@ class SecurityHeaders:
 
 
 class RequestRecord:
-    """Logs, counts and traces each request by its route's template, never by its path.
+    """Logs, counts and traces each request by its route's template, never by its path; probes that went well at debug level.
 
     What nobody caught becomes a problem answer here.
     """
@@ -72,24 +78,26 @@ class RequestRecord:
             await self._app(scope, receive, send)
             return
         structlog.contextvars.clear_contextvars()
-        method, began = scope["method"], time.perf_counter()
+        method = scope["method"] if scope["method"] in METHODS else OTHER
+        began = time.perf_counter()
         with self._metrics.in_flight(), self._tracing.request(method, Headers(scope=scope)) as span:
-            status = await self._answer(scope, receive, send)
-            seconds = time.perf_counter() - began
+            status, answered = await self._answer(scope, receive, send)
+            seconds = answered - began
             route = getattr(scope.get("route"), "path_format", None)
             describe_response(span, method, route, status)
-            _log.info("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 1))
+            log = _log.debug if route in PROBES and status < 400 else _log.info
+            log("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 1))
         if route:
             self._metrics.request(method, route, status, seconds)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """Let the request be answered; returns the status."""
-        status = 0
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> tuple[int, float]:
+        """Let the request be answered; returns the status, and when the answer began."""
+        status, answered = 0, 0.0
 
         async def send_and_note(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], time.perf_counter()
             await send(message)
 
         try:
@@ -100,55 +108,92 @@ class RequestRecord:
             if status:
                 raise
             await problem_response(InternalError())(scope, receive, send_and_note)
-        return status
+        return status, answered or time.perf_counter()
 
 
 class RequestBounds:
-    """Refuses what no route may see: a body of more than `max_bytes`, and a path that another path would be taken for.
+    """Refuses a path that another path would be taken for, and lets nobody hold a place with a body that is large or slow.
 
-    The framework's own limit answers outside of these middlewares, as plain text without the headers of every response. Its
-    routes match a path with a newline at the end as if there were none, and the server replaces bytes that are no UTF-8: one
-    user's id would be taken for another's.
+    The framework's routes match a path with a newline at the end as if there were none, and the server replaces bytes that are
+    no UTF-8: one user's id would be taken for another's. A body is read when a route asks for it, which is after the key was
+    checked; `receive` then raises PayloadTooLarge beyond `max_bytes`, and RequestTimeout where the whole has not come within
+    `seconds`.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with its body at hand, or refuse it."""
+        """Pass the request on with bounds to its body, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
-        if "\n" in scope["path"] or not _is_utf8(scope["raw_path"]):
+        elif "\n" in scope["path"] or not _is_utf8(scope["raw_path"]):
             await problem_response(NotFound())(scope, receive, send)
-            return
-        messages = await self._read(scope, receive)
-        if messages is None:
-            await problem_response(PayloadTooLarge())(scope, receive, send)
-            return
-        kept = iter(messages)
+        elif any(name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"]):
+            body = _BoundedBody(Headers(scope=scope), receive, send, self._max_bytes, self._seconds)
+            await self._app(scope, body.receive, body.send)
+        else:
+            await self._app(scope, receive, send)
 
-        async def replay() -> Message:
-            return next(kept, None) or await receive()
 
-        await self._app(scope, replay, send)
+class _BoundedBody:
+    """A request's body, at most so many bytes within so many seconds of the first look at it."""
 
-    async def _read(self, scope: Scope, receive: Receive) -> list[Message] | None:
-        """The messages that make up the body, or None when it is too large; what a header declares is not even read."""
-        declared = Headers(scope=scope).get("Content-Length", "")
-        if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
-            return None
-        messages: list[Message] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            messages.append(message)
-            size += len(message.get("body", b""))
-            more = message.get("more_body", False)
-            if size > self._max_bytes:
-                return None
-        return messages
+    def __init__(self, headers: Headers, receive: Receive, send: Send, max_bytes: int, seconds: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._max_bytes = max_bytes
+        self._seconds = seconds
+        self._deadline: float | None = None
+        declared = headers.get("Content-Length", "0")
+        self._size = 0
+        self._declared = int(declared[:20]) if declared.isdecimal() else 0
+        self._whole = "Transfer-Encoding" not in headers and not self._declared
+
+    async def receive(self) -> Message:
+        """The next piece of the body. Raises PayloadTooLarge and RequestTimeout."""
+        if self._whole:
+            return await self._receive()
+        if self._declared > self._max_bytes:
+            raise PayloadTooLarge
+        try:
+            message = await self._next()
+        except TimeoutError:
+            raise RequestTimeout from None
+        self._size += len(message.get("body", b""))
+        if self._size > self._max_bytes:
+            raise PayloadTooLarge
+        if message["type"] == "http.disconnect":
+            raise RequestTimeout
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send the answer; where the body was not read whole, the connection ends with it.
+
+        The last piece is held back until the rest of the body has come, or its time is over: a connection that is closed while
+        the client still sends is reset, and the answer may be lost (RFC 9112 section 9.6).
+        """
+        if message["type"] == "http.response.start" and not self._whole:
+            MutableHeaders(scope=message)["Connection"] = "close"
+        if message["type"] == "http.response.body" and not self._whole and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            with suppress(TimeoutError):
+                while not self._whole and (await self._next())["type"] != "http.disconnect":
+                    pass
+            message = {"type": "http.response.body"}
+        await self._send(message)
+
+    async def _next(self) -> Message:
+        """The next piece, before the deadline. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        if self._deadline is None:
+            self._deadline = loop.time() + self._seconds
+        async with asyncio.timeout_at(self._deadline):
+            message = await self._receive()
+        self._whole = not message.get("more_body", False)
+        return message
 
 
 def _is_utf8(raw_path: bytes) -> bool:

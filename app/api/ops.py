@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Response
 
 from app.api.deps import CurrentServices
@@ -76,4 +78,5 @@ async def _checks(services: CurrentServices) -> dict[str, str]:
 )
 async def metrics(services: CurrentServices) -> Response:
     """Requests, decisions, callbacks, calls to the provider and database connections, of every process of this `idv serve`."""
-    return Response(services.metrics.render(), media_type=CONTENT_TYPE)
+    # In a thread: other requests are not held up by it.
+    return Response(await asyncio.to_thread(services.metrics.render), media_type=CONTENT_TYPE)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -24,10 +22,7 @@ MEDIA_TYPE = "application/problem+json"
 _FRAMEWORK_PROBLEMS: dict[int, type[Problem]] = {
     404: errors.NotFound,
     405: errors.MethodNotAllowed,
-    413: errors.PayloadTooLarge,
 }
-
-_FIELD_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 _log = structlog.stdlib.get_logger("app.problems")
 
@@ -46,6 +41,7 @@ class ProblemDetails(BaseModel):
     title: str = Field(description="The kind of problem, for a person to read.")
     status: int = Field(description="The answer's HTTP status.")
     detail: str = Field(description="What went wrong, for a person to read.")
+    hint: str = Field(description="What to do about it, for a person to read.")
     code: str = Field(description="The kind of problem, for a program to read. Stable.")
     request_id: str | None = Field(description="The request's id; the operator finds it in the log.")
     errors: list[FieldError] | None = Field(default=None, description="With `validation_error`: the fields.")
@@ -65,6 +61,7 @@ def _details(problem: Problem | type[Problem], request_id: str | None) -> dict[s
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
+        "hint": problem.hint,
         "code": problem.code,
         "request_id": request_id,
     }
@@ -140,16 +137,9 @@ def handle_problems(app: FastAPI) -> None:
             _log.error(error.code, **fault_location(error.__cause__))
         return problem_response(error)
 
-    @app.exception_handler(RequestValidationError)
-    async def _(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return problem_response(errors.RequestInvalid(_field_errors(error.errors())))
-
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> JSONResponse:
-        problem = _FRAMEWORK_PROBLEMS.get(error.status_code)
-        if problem is None:
-            # What is left is a body that cannot be read as JSON at all.
-            return problem_response(errors.RequestInvalid([{"field": "body", "message": "is not valid JSON"}]))
+        problem = _FRAMEWORK_PROBLEMS[error.status_code]
         response = problem_response(problem())
         if problem is errors.MethodNotAllowed:
             response.headers["Allow"] = ", ".join(_allowed_methods(request))
@@ -165,21 +155,3 @@ def _allowed_methods(request: Request) -> list[str]:
         for method in ("GET", "POST", "DELETE")
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
     ]
-
-
-def _field_errors(found: Sequence[Any]) -> list[dict[str, str]]:
-    return [_field_error(error) for error in found]
-
-
-def _field_error(error: Any) -> dict[str, str]:
-    """The field and what is wrong with it, without the value that some of the messages would quote."""
-    if error["type"] == "json_invalid":
-        return {"field": "body", "message": "is not valid JSON"}
-    if tuple(error["loc"]) == ("body",) and error["type"] == "model_attributes_type":
-        return {"field": "body", "message": "must be a JSON object, sent as application/json"}
-    return {"field": _path(error["loc"]), "message": str(error["msg"])}
-
-
-def _path(location: Sequence[str | int]) -> str:
-    """Where the field is. The name of an unknown field is the caller's own text, and repeated only where it looks like a name."""
-    return ".".join(part if _FIELD_NAME.fullmatch(part) else "?" for part in map(str, location))

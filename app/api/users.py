@@ -15,7 +15,7 @@ from app.core import errors
 from app.core.domain import Role
 
 _COMMON = (errors.Unauthorized, errors.Forbidden, errors.RequestInvalid, errors.InternalError, errors.DatabaseUnavailable)
-_LONG_ID = ("path.user_id", "String should have at most 255 characters")
+_LONG_ID = ("path.user_id", "may have at most 255 characters")
 UserIdInPath = Annotated[UserId, Path(openapi_examples=examples.USER_IDS)]
 
 router = keyed_router(Role.IDP, Role.SUPPORT, prefix="/v1/users", tags=["Users"])
@@ -42,7 +42,7 @@ async def status(user_id: UserIdInPath, services: CurrentServices, with_tokens: 
     summary="Make the user's next login verify again",
     responses={
         200: answered("The user's status after the reset.", "resetUser"),
-        **responses(*_COMMON, errors.PayloadTooLarge, refused=("body.identity", "Input should be a valid boolean")),
+        **responses(*_COMMON, errors.PayloadTooLarge, errors.RequestTimeout, refused=("body.identity", "must be true or false")),
     },
 )
 async def reset(

@@ -19,6 +19,7 @@ class AttemptNotFound(errors.VerificationNotFound):
     """No attempt has the id that was asked for, whoever it may be about."""
 
     detail = "There is no verification with this id. It may have been erased, or purged after RETENTION_DAYS."
+    hint = "Take the id from the answer that started it (`verification.id`), or look for it in the list of attempts."
 
 
 _AUDIT = (
@@ -43,10 +44,11 @@ audit_router = keyed_router(Role.SUPPORT, prefix="/v1/verifications", tags=["Aud
             errors.Unauthorized,
             errors.Forbidden,
             errors.PayloadTooLarge,
+            errors.RequestTimeout,
             errors.RequestInvalid,
             errors.InternalError,
             errors.DatabaseUnavailable,
-            refused=("body.user_id", "Field required"),
+            refused=("body.user_id", "is missing"),
         ),
     },
 )
@@ -73,7 +75,7 @@ async def start(
     summary="List attempts, newest first",
     responses={
         200: answered("A page of attempts.", "listVerifications"),
-        **responses(*_AUDIT, refused=("query.limit", "Input should be less than or equal to 100")),
+        **responses(*_AUDIT, refused=("query.limit", "must be 100 or less")),
     },
 )
 async def browse(query: Annotated[VerificationQuery, Query()], services: CurrentServices) -> VerificationPage:
@@ -87,7 +89,7 @@ async def browse(query: Annotated[VerificationQuery, Query()], services: Current
     summary="Tell all about one attempt",
     responses={
         200: answered("The attempt.", "getVerification"),
-        **responses(*_AUDIT, AttemptNotFound, refused=("path.verification_id", "String should have at most 64 characters")),
+        **responses(*_AUDIT, AttemptNotFound, refused=("path.verification_id", "may have at most 64 characters")),
     },
 )
 async def look(

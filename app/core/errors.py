@@ -1,8 +1,25 @@
-"""The service's refusals and faults. Each is answered as a problem (RFC 9457); `api/problems.py` is where that is done.
+"""The service's refusals and faults. Each is answered as a problem (RFC 9457), which `api/problems.py` does.
 
 Problem
-├── 400..499  the request is refused and nothing was recorded
-└── 500..599  a fault of our own infrastructure
+├── a request is refused, and nothing was recorded
+│   ├── SessionTokenInvalid          400  session_token_invalid
+│   ├── Unauthorized                 401  unauthorized
+│   ├── Forbidden                    403  forbidden
+│   ├── NotFound                     404  not_found
+│   ├── MethodNotAllowed             405  method_not_allowed
+│   ├── RequestTimeout               408  request_timeout
+│   ├── VerificationNotFound         404  verification_not_found
+│   ├── VerificationMismatch         409  verification_mismatch
+│   ├── VerificationAlreadyFinished  409  verification_already_finished
+│   ├── CallbackInProgress           409  callback_in_progress
+│   ├── StateInvalid                 409  state_invalid
+│   ├── ResponseIssuerMismatch       409  issuer_mismatch
+│   ├── PayloadTooLarge              413  payload_too_large
+│   └── RequestInvalid               422  validation_error
+└── our own infrastructure failed
+    ├── InternalError                500  internal_error
+    └── DatabaseUnavailable          503  database_unavailable
+        └── TracesRemain             503  database_unavailable
 """
 
 from __future__ import annotations
@@ -12,12 +29,16 @@ from typing import ClassVar
 
 
 class Problem(Exception):
-    """A refused request or a fault. `code` is stable; `detail` says what went wrong, without anything personal in it."""
+    """A refused request or a fault. `code` is stable.
+
+    `detail` says what went wrong and `hint` what to do about it, without anything personal in either.
+    """
 
     status: int
     code: str
     title: str
     detail: str
+    hint: str
     headers: ClassVar[Mapping[str, str]] = {}
 
 
@@ -26,6 +47,10 @@ class SessionTokenInvalid(Problem):
 
     status, code, title = 400, "session_token_invalid", "Session token invalid"
     detail = "The session token is malformed, was not made by this service, or is older than 5 minutes."
+    hint = (
+        "Hand in the `session_token` that came to `return_to`, whole and at once. Check that every process has the "
+        "same `REDIRECT_SECRET` and `PUBLIC_URL`. Otherwise let the user log in again."
+    )
 
 
 class Unauthorized(Problem):
@@ -33,6 +58,10 @@ class Unauthorized(Problem):
 
     status, code, title = 401, "unauthorized", "Unauthorized"
     detail = "The API key is missing or unknown. Send it in the header «Authorization: Bearer …»."
+    hint = (
+        "Check that the key is sent whole and that its entry is among the API keys in the settings of the process "
+        "that answers, which reads them at its start. `idv api-key NAME` makes a new one."
+    )
     headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="idv"'}
 
 
@@ -40,7 +69,8 @@ class Forbidden(Problem):
     """A known API key without the role."""
 
     status, code, title = 403, "forbidden", "Forbidden"
-    detail = "This route needs an administrator's API key."
+    detail = "The API key is known, but its role may not use this route."
+    hint = "Use a key of a role that may: `/docs` names the keys that each route takes."
 
 
 class NotFound(Problem):
@@ -48,6 +78,7 @@ class NotFound(Problem):
 
     status, code, title = 404, "not_found", "Not found"
     detail = "There is no such route. The routes are listed in /docs."
+    hint = "Compare the address with `/docs`. A `/` in a user id is written as `%2F`; a line break is in no address."
 
 
 class MethodNotAllowed(Problem):
@@ -55,6 +86,15 @@ class MethodNotAllowed(Problem):
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
     detail = "This route does not take this method; the header «Allow» names those that it takes."
+    hint = "Use a method that the answer's header `Allow` names, or compare the address with `/docs`."
+
+
+class RequestTimeout(Problem):
+    """A body that did not arrive whole in time (RFC 9110 section 15.5.9)."""
+
+    status, code, title = 408, "request_timeout", "Request timeout"
+    detail = "The request's body did not arrive whole within 10 seconds of its first byte."
+    hint = "Send the body at once and all of it; compare `Content-Length` with what is sent, and look at the way between."
 
 
 class VerificationNotFound(Problem):
@@ -62,6 +102,7 @@ class VerificationNotFound(Problem):
 
     status, code, title = 404, "verification_not_found", "Verification not found"
     detail = "There is no such verification of this user. It may have been erased, or another one was finished already."
+    hint = "Send the `verification.id` of the start and the same `user_id`. Otherwise let the user log in again."
 
 
 class VerificationMismatch(Problem):
@@ -69,6 +110,11 @@ class VerificationMismatch(Problem):
 
     status, code, title = 409, "verification_mismatch", "Verification mismatch"
     detail = "The verification belongs to another user, or to another flow or purpose than this callback."
+    hint = (
+        "Take `user_id` and `verification_id` from the same session of your own, never from the URL. A hosted "
+        "verification takes `session_token` alone, a relay one takes none. If they are right, somebody passed a "
+        "link on: refuse the login."
+    )
 
 
 class VerificationAlreadyFinished(Problem):
@@ -76,6 +122,10 @@ class VerificationAlreadyFinished(Problem):
 
     status, code, title = 409, "verification_already_finished", "Verification already finished"
     detail = "This verification is finished. Only the same callback is answered again, and for 5 minutes only."
+    hint = (
+        "Send each callback once. To repeat a lost answer, send exactly the same parameters within 5 minutes. `GET "
+        "/v1/verifications/{id}` tells how it ended."
+    )
 
 
 class CallbackInProgress(Problem):
@@ -83,6 +133,10 @@ class CallbackInProgress(Problem):
 
     status, code, title = 409, "callback_in_progress", "Callback in progress"
     detail = "Another callback of this verification is under way. Repeat this request after a moment."
+    hint = (
+        "Wait as long as `Retry-After` says and send the same callback again. A callback that was interrupted is "
+        "given up after 20 seconds."
+    )
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
@@ -91,6 +145,11 @@ class StateInvalid(Problem):
 
     status, code, title = 409, "state_invalid", "State invalid"
     detail = "The state was not made for this verification. Where your own redirect replaces our state, do not send one."
+    hint = (
+        "Pass `state` on as it came. Where your own redirect puts its own there (Auth0), start with `omit_state` "
+        "and leave `state` out. Check that every process has the same `REDIRECT_SECRET`. If all this is right, "
+        "treat it as an attack."
+    )
 
 
 class ResponseIssuerMismatch(Problem):
@@ -98,6 +157,10 @@ class ResponseIssuerMismatch(Problem):
 
     status, code, title = 409, "issuer_mismatch", "Issuer mismatch"
     detail = "The response's «iss» is not the configured issuer, or is missing. Pass it on as it came."
+    hint = (
+        "Pass `iss` on as it came. Compare it with `INCODE_ISSUER` (by default `INCODE_SERVER_URL`): demo and "
+        "production differ. If all this is right, treat it as an attack."
+    )
 
 
 class PayloadTooLarge(Problem):
@@ -105,6 +168,7 @@ class PayloadTooLarge(Problem):
 
     status, code, title = 413, "payload_too_large", "Payload too large"
     detail = "A request body may hold 64 KB."
+    hint = "Send the fields of the contract and nothing else. No request of an identity provider comes near this size."
 
 
 class RequestInvalid(Problem):
@@ -112,6 +176,7 @@ class RequestInvalid(Problem):
 
     status, code, title = 422, "validation_error", "Validation error"
     detail = "The request has fields that are missing, unknown or malformed."
+    hint = "Correct the fields that `errors` lists; `/docs` shows each request with examples."
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
         super().__init__()
@@ -123,6 +188,10 @@ class InternalError(Problem):
 
     status, code, title = 500, "internal_error", "Internal error"
     detail = "The service failed. The operator finds the cause in the log under the request id."
+    hint = (
+        "Look in the log for the `request_id`: the line `unexpected_error` names the place. Repeat the request "
+        "once; if it fails again, report that line."
+    )
 
 
 class DatabaseUnavailable(Problem):
@@ -130,6 +199,10 @@ class DatabaseUnavailable(Problem):
 
     status, code, title = 503, "database_unavailable", "Database unavailable"
     detail = "The database cannot be used at the moment. Nothing was recorded; repeat the request."
+    hint = (
+        "Ask `/readyz`: it says what is wrong. Check that the server of `DATABASE_URL` runs, has connections and "
+        "room left, and that `idv migrate` was run. Then repeat the request."
+    )
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
@@ -143,3 +216,4 @@ class TracesRemain(DatabaseUnavailable):
     """The rows are deleted, but SQLite's file still holds traces of them: it could not be written anew."""
 
     detail = "The rows are deleted, but another process uses the database, whose file keeps traces of them. Repeat the request."
+    hint = "Repeat the request until it succeeds, so that the file keeps no traces."

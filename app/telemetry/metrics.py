@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+OTHER = "other"
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 # A series for the birth of each series tells nobody anything, and costs as much as the others.
@@ -31,10 +32,14 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """The metrics of one process, or of all that share the `folder` which `PROMETHEUS_MULTIPROC_DIR` names."""
+    """The metrics of one process, or of all that share the `folder` which `PROMETHEUS_MULTIPROC_DIR` names.
 
-    def __init__(self, folder: str | None = None) -> None:
+    Each label's values come from a closed set, whatever is sent from outside: `words` are those of a reason and an outcome.
+    """
+
+    def __init__(self, folder: str | None = None, *, words: Iterable[str] = ()) -> None:
         self._folder = folder
+        self._words = frozenset(words)
         self._registry = registry = CollectorRegistry()
         self._requests = Histogram(
             "idv_http_request_seconds",
@@ -54,7 +59,7 @@ class Metrics:
         )
         self._provider_calls = Histogram(
             "idv_provider_call_seconds",
-            "Calls to the provider by endpoint and HTTP status («failed» without one), with their duration in seconds.",
+            "Calls to the provider by endpoint and class of HTTP status («failed» without one), with their duration.",
             ["endpoint", "status"],
             registry=registry,
         )
@@ -78,15 +83,18 @@ class Metrics:
 
     def decision(self, action: str, reason: str) -> None:
         """Count a decision."""
-        self._decisions.labels(action, reason).inc()
+        self._decisions.labels(action, self._word(reason)).inc()
 
     def callback(self, step: str, outcome: str) -> None:
         """Count a callback that was answered."""
-        self._callbacks.labels(step, outcome).inc()
+        self._callbacks.labels(step, self._word(outcome)).inc()
+
+    def _word(self, word: str) -> str:
+        return word if word in self._words else OTHER
 
     def provider_call(self, endpoint: str, status: int | None, seconds: float) -> None:
         """Count a call to the provider; `status` is None where no answer came."""
-        self._provider_calls.labels(endpoint, status or "failed").observe(seconds)
+        self._provider_calls.labels(endpoint, _status_class(status)).observe(seconds)
 
     def key_refetch(self) -> None:
         """Count a fetch of the keys that an ID token brought about."""
@@ -103,6 +111,12 @@ class Metrics:
         everybodys = CollectorRegistry()
         everybodys.register(_EverybodysMetrics(Path(self._folder)))
         return generate_latest(everybodys)
+
+
+def _status_class(status: int | None) -> str:
+    if status is None:
+        return "failed"
+    return f"{status // 100}xx" if 100 <= status <= 599 else OTHER
 
 
 class _EverybodysMetrics(Collector):

@@ -19,7 +19,7 @@ VERIFICATION = [
 ]
 USER_STATUS = ["user_id", "verified", "needs_verification", "reason", "reverify_at", "claims", "app_metadata"]
 ERROR = ["code", "detail", "hint"]
-PROBLEM = ["type", "title", "status", "detail", "code", "request_id"]
+PROBLEM = ["type", "title", "status", "detail", "hint", "code", "request_id"]
 RECORD = [
     *("incode_idv_completed", "incode_idv_completed_at", "incode_interview_id", "incode_identity_id"),
     *("incode_idv_error", "incode_idv"),

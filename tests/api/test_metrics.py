@@ -1,12 +1,13 @@
 """What `/metrics` counts, as Prometheus reads it."""
 
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from app.sandbox import Sandbox
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.provider import PUBLIC_URL
-from tests.harness.service import Service
+from tests.harness.service import Service, problem
 from tests.harness.tables import on_sqlite_only
 
 pytestmark = on_sqlite_only
@@ -28,6 +29,23 @@ async def test_requests_are_counted_by_route_and_never_by_path(service: Service)
     assert "nowhere" not in " ".join(requests)
 
 
+async def test_invented_methods_are_one_and_the_same_wherever_they_are_noted(service: Service) -> None:
+    invented = [f"{letter}{'X' * 60_000}" for letter in "ABCDEFGHIJKLMNOPQRST"]
+    with capture_logs() as events:
+        for method in invented:
+            for client in (service.client(None), service.admin):
+                for path in ("/healthz", "/v1/users/ana", "/v1/nowhere"):
+                    problem(
+                        await client.request(method, path),
+                        *((404, "not_found") if "now" in path else (405, "method_not_allowed")),
+                    )
+    rendered = (await service.admin.get("/metrics")).text
+    assert "XXX" not in rendered
+    assert len(rendered) < 30_000
+    assert (await measured(service, "idv_http_request_seconds_count"))["other /healthz 405"] == 40
+    assert {event["method"] for event in events} == {"other"}
+
+
 async def test_the_request_that_asks_is_in_flight(service: Service) -> None:
     assert await measured(service, "idv_http_requests_in_flight") == {"": 1}
 
@@ -36,10 +54,10 @@ async def test_decisions_and_calls_to_the_provider_are_counted(service: Service)
     await service.verify("auth0|ana")
     assert await measured(service, "idv_decisions_total") == {"redirect never_verified": 1, "continue verified": 1}
     calls = await measured(service, "idv_provider_call_seconds_count")
-    assert calls == {f"{endpoint} 200": 1 for endpoint in ("discovery", "token endpoint", "keys", "userinfo endpoint")}
+    assert calls == {f"{endpoint} 2xx": 1 for endpoint in ("discovery", "token endpoint", "keys", "userinfo endpoint")}
     service.sandbox.down = {"token"}
     await service.verify("auth0|eve")
-    assert (await measured(service, "idv_provider_call_seconds_count"))["token endpoint 503"] == 1
+    assert (await measured(service, "idv_provider_call_seconds_count"))["token endpoint 5xx"] == 1
 
 
 async def test_relay_callbacks_are_counted_by_outcome(service: Service) -> None:

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from app.api.reference import examples
 from app.main import create_app
 from tests.conftest import MakeService
+from tests.harness.bodies import dripping, impatient
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.provider import PUBLIC_URL
@@ -341,10 +342,10 @@ PROBLEMS = {
 }  # fmt: skip
 OF_EVERY_KEY = {"unauthorized", "validation_error", "internal_error", "database_unavailable"}
 OPERATIONS: dict[str, set[str]] = {
-    "startVerification": {"payload_too_large"},
-    "finishVerification": {"payload_too_large"},
+    "startVerification": {"payload_too_large", "request_timeout"},
+    "finishVerification": {"payload_too_large", "request_timeout"},
     "getUserStatus": set(),
-    "resetUser": {"payload_too_large", "forbidden"},
+    "resetUser": {"payload_too_large", "request_timeout", "forbidden"},
     "eraseUser": {"forbidden"},
     "listVerifications": {"forbidden"},
     "getVerification": {"forbidden"},
@@ -394,7 +395,13 @@ async def refused(service: Service, operation: Json, request: Json, code: str, e
         request["json"] = {"user_id": "6" * 65536}
     if code == "validation_error":
         request = FAULTY[example["errors"][0]["field"]](request)
-    places = {"internal_error": failing(service), "database_unavailable": without_database(service, folder)}
+    if code == "request_timeout":
+        request = {**request, "json": None, "content": dripping()}
+    places = {
+        "request_timeout": impatient(service),
+        "internal_error": failing(service),
+        "database_unavailable": without_database(service, folder),
+    }
     async with places.get(code, nullcontext(service)) as asked:
         clients = {"unauthorized": asked.client(None), "forbidden": asked.idp}
         return await clients.get(code, client_for(asked, operation)).request(**request)

@@ -176,7 +176,7 @@ async def test_without_its_database_every_v1_route_says_so_and_when_to_try_again
         assert response.status_code == 503, (method, path, response.text)
         answer = problem(response, 503, "database_unavailable")
         assert int(response.headers["Retry-After"]) >= 1
-        assert list(answer) == ["type", "title", "status", "detail", "code", "request_id"]
+        assert list(answer) == ["type", "title", "status", "detail", "hint", "code", "request_id"]
         for private in ("Marked", "ana", "Traceback", "asyncpg", "sqlite"):
             assert private not in response.text
     assert {service.asked(endpoint) for endpoint in ("authorize", "token", "userinfo")} == {0}
@@ -296,7 +296,7 @@ async def test_every_declared_error_names_its_codes_and_is_a_problem(document: J
             [(media_type, content)] = response["content"].items()
             assert media_type == "application/problem+json", (name, status)
             problem_schema = resolve(document, content["schema"]["$ref"])
-            assert set(problem_schema["required"]) >= {"type", "title", "status", "detail", "code", "request_id"}
+            assert set(problem_schema["required"]) >= {"type", "title", "status", "detail", "hint", "code", "request_id"}
     assert declared >= 25
     assert "HTTPValidationError" not in document["components"]["schemas"], "the framework's own error was left in"
 

@@ -39,7 +39,7 @@ RULES_IN_WORDS = {
         ("body.omit_state", "belongs to the relay flow"),
     },
     "POST /v1/callback": {("body", "session_token stands alone: leave the provider's parameters out")},
-    "GET /v1/verifications": {("query.cursor", "Value error, is not a cursor of this list")},
+    "GET /v1/verifications": {("query.cursor", "is not a cursor of this list")},
 }
 
 

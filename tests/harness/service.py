@@ -135,6 +135,7 @@ def problem(response: httpx.Response, status: int, code: str) -> Json:
     assert answer["status"] == status
     assert answer["title"]
     assert answer["detail"]
+    assert answer["hint"]
     assert answer["type"].endswith(code)
     assert answer["request_id"] == response.headers["X-Request-ID"]
     return answer
