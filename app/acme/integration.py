@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 
@@ -17,7 +17,10 @@ RELAYED = ("code", "state", "iss", "error", "error_description")
 
 @dataclass(frozen=True)
 class Pending:
-    """What the session of the login remembers while the person is away. None of it may come from an address."""
+    """What the session of the login remembers while the person is away. None of it may come from an address.
+
+    `state` is what the answer must bring back: the gateway's own in the relay flow, ours in the hosted flow.
+    """
 
     user_id: str
     verification_id: str
@@ -52,23 +55,21 @@ class GatewayUnavailable(Exception):
 
 async def start(gateway: httpx.AsyncClient, user_id: str, *, flow: Flow, return_to: str, **wishes: Any) -> Answer:
     """Ask whether this user must be verified. `wishes` are further members: email, purpose, force."""
-    state = secrets.token_urlsafe(32)
-    hosted = {"return_to": return_to, "state": state} if flow == "hosted" else {}
+    hosted = {"return_to": return_to, "state": secrets.token_urlsafe(32)} if flow == "hosted" else {}
     decision = await _post(gateway, "/v1/verifications", {"user_id": user_id, "flow": flow, **hosted, **wishes})
     if decision["action"] != "redirect":
         return Answer(decision["action"], decision)
+    state = hosted["state"] if hosted else parse_qs(urlsplit(decision["redirect_url"]).query)["state"][0]
     return Answer("redirect", decision, Pending(user_id, decision["verification"]["id"], flow, state))
 
 
 async def finish(gateway: httpx.AsyncClient, pending: Pending, arrived: Mapping[str, str]) -> Answer:
     """Hand over what arrived at the continue URL, for the user of the session that began."""
-    body = {"user_id": pending.user_id, "verification_id": pending.verification_id}
-    if pending.flow == "relay" and "state" in arrived:  # the gateway's own, which it checks; a link without one is forged
-        body |= {name: arrived[name] for name in RELAYED if name in arrived}
-    elif pending.flow == "hosted" and _same(arrived.get("state", ""), pending.state) and "session_token" in arrived:
-        body["session_token"] = arrived["session_token"]
-    else:
+    if not _same(arrived.get("state", ""), pending.state):  # a link that somebody else has made
         raise ForeignResponse
+    names = RELAYED if pending.flow == "relay" else ("session_token",)
+    body = {"user_id": pending.user_id, "verification_id": pending.verification_id}
+    body |= {name: arrived[name] for name in names if name in arrived}
     try:
         decision = await _post(gateway, "/v1/callback", body)
     except GatewayUnavailable:  # the answer may have been lost: the same callback again gets the same answer

@@ -21,6 +21,7 @@ _TEMPLATES: Final = Path(__file__).parent / "templates"
 _STYLE: Final = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
 ICON: Final = (_TEMPLATES / "icon.svg").read_bytes()
+COPY: Final = (_TEMPLATES / "copy.js").read_bytes()
 _JSON_TOKEN: Final = re.compile(r'(?P<name>"(?:\\.|[^"\\])*")(?=:)|(?P<text>"(?:\\.|[^"\\])*")|(?P<word>[\w.+-]+)')
 _PYTHON_TOKEN: Final = re.compile(
     r'(?P<text>"""(?s:.*?)"""|f?"(?:\\.|[^"\\\n])*")|(?P<comment>#.*)|(?P<name>\b(?:' + "|".join(keyword.kwlist) + r")\b)"
@@ -38,7 +39,7 @@ class SecurityHeaders:
         self.app = app
         self._headers = {
             "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src 'self'; "
-            f"form-action 'self' {' '.join(onward)}; base-uri 'none'; frame-ancestors 'none'",
+            f"script-src 'self'; form-action 'self' {' '.join(onward)}; base-uri 'none'; frame-ancestors 'none'",
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Cache-Control": "no-store",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from app.acme.integration import Pending
 from app.acme.journal import Journal
 
 MOST_SESSIONS: Final = 1000
+MOST_AWAY: Final = 5
 Purpose = Literal["login", "step_up"]
 
 
@@ -53,20 +54,38 @@ class Visit:
     purpose: Purpose
     choices: Choices
     journal: Journal = field(default_factory=Journal)
-    pending: Pending | None = None
     decision: dict[str, Any] | None = None
     decided_at: int = 0
 
 
+@dataclass(frozen=True)
+class Away:
+    """A visit whose person is at the provider."""
+
+    visit: Visit
+    pending: Pending
+
+
 @dataclass
 class Session:
-    """One browser. `signed_in` is set when a login has gone through, and only then."""
+    """One browser. `signed_in` is set when a login has gone through, and only then.
+
+    `visit` is the one that was decided last. `away` are those whose person is at the provider, one for each tab, by the state
+    that must come back; the oldest first.
+    """
 
     id: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     visit: Visit | None = None
+    away: dict[str, Away] = field(default_factory=dict)
     signed_in: User | None = None
     choices: Choices = field(default_factory=Choices)
+
+    def send_away(self, visit: Visit, pending: Pending) -> None:
+        """Remember a visit until its person is back."""
+        self.away[pending.state] = Away(visit, pending)
+        while len(self.away) > MOST_AWAY:
+            del self.away[next(iter(self.away))]
 
     def accepts(self, csrf: str) -> bool:
         """Whether a form was made for this session."""
@@ -93,7 +112,7 @@ class Sessions:
     def renew(self, session: Session) -> Session:
         """The same session under a new id, so that whoever planted the old one is not logged in with it."""
         self._sessions.pop(session.id, None)
-        return self._keep(Session(visit=session.visit, signed_in=session.signed_in, choices=session.choices))
+        return self._keep(replace(session, id=Session().id, csrf=Session().csrf))
 
     def sign_out(self, session: Session) -> Session:
         """A session of which nothing is left but how the form was filled in."""

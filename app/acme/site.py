@@ -23,7 +23,7 @@ from app.acme.integration import Answer, ForeignResponse, GatewayRefused, Gatewa
 from app.acme.journal import Journal, Step, timeline
 from app.acme.sessions import Choices, Session, Sessions, User, Users, Visit
 from app.acme.wire import Wire, traces_of_address
-from app.acme.words import MESSAGES, Message, headline, started_elsewhere
+from app.acme.words import MESSAGES, Elsewhere, Message, finish_elsewhere, headline
 
 CONTINUE: Final = "/continue"
 LARGEST_BODY: Final = 16 * 1024
@@ -45,20 +45,24 @@ class ForgedForm(Exception):
     """The form was not made for this session."""
 
 
-def create_app(address: str, provider: str, *, lenient: Gateway, blocking: Gateway, wire: Wire) -> Starlette:
+def create_app(address: str, provider: str, *, lenient: Gateway, blocking: Gateway, wire: Wire, example_user: str) -> Starlette:
     """Acme at `address`, with a gateway that lets people in when their verification failed, and one that does not.
 
-    `wire` tells Acme's pages what browser, gateway and provider said to each other.
+    `wire` tells Acme's pages what browser, gateway and provider said to each other. `example_user` is whom the examples of the
+    gateway's `/docs` are about.
     """
-    return _Acme(address, provider, lenient, blocking, wire).application()
+    return _Acme(address, provider, lenient, blocking, wire=wire, example_user=example_user).application()
 
 
 class _Acme:
-    def __init__(self, address: str, provider: str, lenient: Gateway, blocking: Gateway, wire: Wire) -> None:
+    def __init__(
+        self, address: str, provider: str, lenient: Gateway, blocking: Gateway, *, wire: Wire, example_user: str
+    ) -> None:
         self._address = address
         self._provider = provider
         self._lenient, self._blocking = lenient, blocking
         self._wire = wire
+        self._example_user = example_user
         self._users = Users()
         self._sessions = Sessions()
 
@@ -68,6 +72,7 @@ class _Acme:
         return Starlette(
             routes=[
                 Route("/", self._form),
+                Route("/login", self._form),
                 Route("/login", self._login, methods=["POST"]),
                 Route(CONTINUE, self._continue),
                 Route("/result", self._result),
@@ -76,6 +81,7 @@ class _Acme:
                 Route("/logout", self._logout, methods=["POST"]),
                 Route("/integration", self._integration),
                 Route("/icon.svg", self._icon),
+                Route("/copy.js", self._copy),
             ],
             middleware=[Middleware(pages.SecurityHeaders, onward=onward)],
             exception_handlers={**dict.fromkeys(failures, self._explain), HTTPException: self._explain},
@@ -102,17 +108,18 @@ class _Acme:
         session.signed_in, session.choices = None, _choices(form)
         if not _EMAIL.fullmatch(session.choices.email):
             return self._login_page(session, wrong=True)
-        session.visit = Visit(self._users.of(session.choices.email), "login", session.choices)
+        session.visit = None
+        visit = Visit(self._users.of(session.choices.email), "login", session.choices)
         filled_in = {name: value for name, value in form.items() if name != "csrf"}
-        step = session.visit.journal.begin("Browser", "Acme", "POST", "/login", sent=filled_in)
-        return await self._begin(session, session.visit, step)
+        step = visit.journal.begin("Browser", "Acme", "POST", "/login", sent=filled_in)
+        return await self._begin(session, visit, step)
 
     async def _pay(self, request: Request) -> Response:
         session, _ = await self._own_form(request)
         user = _signed_in(session)
-        session.visit = Visit(user, "step_up", session.choices)
-        step = session.visit.journal.begin("Browser", "Acme", "POST", "/pay")
-        return await self._begin(session, session.visit, step)
+        visit = Visit(user, "step_up", session.choices)
+        step = visit.journal.begin("Browser", "Acme", "POST", "/pay")
+        return await self._begin(session, visit, step)
 
     async def _begin(self, session: Session, visit: Visit, step: Step) -> Response:
         wishes = {"email": visit.user.email, "purpose": visit.purpose, "force": visit.choices.force}
@@ -123,35 +130,39 @@ class _Acme:
 
     async def _continue(self, request: Request) -> Response:
         session = self._session(request)
-        visit = session.visit if session else None
-        if not session or not visit or not visit.pending:
+        if not session or not session.away:
             raise NothingPending
         arrived = dict(request.query_params)
-        if len(arrived) != len(request.query_params.multi_items()):
+        away = session.away.get(arrived.get("state", ""))
+        if not away or len(arrived) != len(request.query_params.multi_items()):
             raise ForeignResponse
+        visit = away.visit
         step = visit.journal.begin("Browser", "Acme", "GET", CONTINUE, sent=arrived)
         async with self._gateway(visit).client(visit.journal) as client:
-            answer = await integration.finish(client, visit.pending, arrived)
+            answer = await integration.finish(client, away.pending, arrived)
+        session.away.pop(away.pending.state, None)
         return self._do(session, visit, answer, step)
 
     def _do(self, session: Session, visit: Visit, answer: Answer, step: Step) -> Response:
         """The switch: what the gateway decided becomes what the browser sees."""
-        visit.pending = answer.pending
         location = "/result"
+        if answer.pending:
+            session.send_away(visit, answer.pending)
         match answer.action:
             case "redirect":
                 location = answer.decision["redirect_url"]
                 visit.journal.traces = traces_of_address(location) | {answer.decision["verification"]["id"]}
             case "continue":
-                self._decide(visit, answer)
+                self._decide(session, visit, answer)
                 session = self._sign_in(session, visit)
             case "deny":
-                self._decide(visit, answer)
+                self._decide(session, visit, answer)
         step.end(303, {"Location": location})
         return self._with_cookie(RedirectResponse(location, 303), session)
 
-    def _decide(self, visit: Visit, answer: Answer) -> None:
+    def _decide(self, session: Session, visit: Visit, answer: Answer) -> None:
         visit.decision, visit.decided_at = answer.decision, int(time.time())
+        session.visit = visit
 
     def _sign_in(self, session: Session, visit: Visit) -> Session:
         session.signed_in = visit.user
@@ -194,18 +205,23 @@ class _Acme:
         return self._with_cookie(RedirectResponse("/", 303), self._sessions.sign_out(session))
 
     async def _integration(self, _: Request) -> Response:
-        return self._page("integration.html", source=_SOURCE)
+        return self._page("integration.html", source=_SOURCE, example=self._example_user)
 
     async def _icon(self, _: Request) -> Response:
         return Response(pages.ICON, media_type="image/svg+xml")
 
+    async def _copy(self, _: Request) -> Response:
+        return Response(pages.COPY, media_type="text/javascript")
+
     async def _explain(self, request: Request, error: Exception) -> Response:
         name = "not_found" if isinstance(error, HTTPException) else type(error).__name__
-        help_ = started_elsewhere(request.query_params) if isinstance(error, NothingPending) else ""
-        return self._message(MESSAGES[name], self._session(request), code=getattr(error, "code", None), help_=help_)
+        elsewhere = finish_elsewhere(request.query_params, self._example_user) if isinstance(error, NothingPending) else None
+        return self._message(MESSAGES[name], self._session(request), code=getattr(error, "code", None), elsewhere=elsewhere)
 
-    def _message(self, message: Message, session: Session | None, code: str | None = None, help_: str = "") -> Response:
-        response = self._page("message.html", message.status, message=message, code=code, help=help_)
+    def _message(
+        self, message: Message, session: Session | None, code: str | None = None, elsewhere: Elsewhere | None = None
+    ) -> Response:
+        response = self._page("message.html", message.status, message=message, code=code, elsewhere=elsewhere)
         return self._with_cookie(response, session) if session else response
 
     def _gateway(self, visit: Visit) -> Gateway:

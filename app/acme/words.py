@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,6 +30,14 @@ class Headline:
     good: bool
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """The JSON that finishes a verification which was not begun at Acme, and how long that is possible."""
+
+    body: dict[str, str]
+    limit: str
+
+
 MESSAGES: Final = {
     "not_found": Message("There is nothing here", "This address does not exist at Acme.", 404),
     "NotSignedIn": Message("Please log in first", "Only somebody who has logged in may do this.", 403),
@@ -39,12 +49,13 @@ MESSAGES: Final = {
     "ForgedForm": Message("Please send the form again", "It was not made for this browser, or it is too old.", 403),
     "ForeignResponse": Message(
         "This link does not belong to your login",
-        "What it brought was not sent to the gateway. If somebody gave you this link, do not use it. Your own login can go on.",
+        "It brings back a login that was not begun in this browser, or one that is finished. It was not sent to the gateway. "
+        "Your own login can go on, in the tab where you began it.",
         400,
     ),
     "GatewayRefused": Message(
         "The gateway did not accept this",
-        "It has recorded nothing, and nobody was logged in. If somebody gave you a link, do not use it.",
+        "It has recorded nothing, and nobody was logged in. Go back and log in again.",
         400,
     ),
     "GatewayUnavailable": Message(
@@ -69,10 +80,9 @@ _FAILED: Final = "The verification failed"
 _NOT_BEGUN: Final = {
     "too_many_attempts": "Too many verifications of this user failed, so the gateway begins no other one for now"
 }
-_IN_DOCS: Final = (
-    "Did you start it in the gateway’s /docs? Then copy {names} from the address bar into POST /v1/callback there{limit}, "
-    "with the {ids} of your start."
-)
+_SHOWN_AT_MOST: Final = 4096
+_PAYLOAD_AT_MOST: Final = 2048
+_OTHER_PERSON: Final = "The check passed, but not for the person who is enrolled for this account"
 
 
 def headline(visit: Visit, payment: str) -> Headline:
@@ -87,16 +97,34 @@ def headline(visit: Visit, payment: str) -> Headline:
     return Headline(f"Welcome, {name or visit.user.email}", _VERIFIED[decision["reason"]], good=True)
 
 
-def started_elsewhere(arrived: Mapping[str, str]) -> str:
-    """What to do with what arrived, where somebody called the gateway without Acme."""
-    if "session_token" in arrived:
-        return _IN_DOCS.format(names="session_token", limit=", within five minutes", ids="user_id")
-    names = [name for name in RELAYED if name in arrived]
-    limit = ", within a minute of your choice" if "code" in arrived else ""
-    return _IN_DOCS.format(names=_listed(names), limit=limit, ids="user_id and the verification_id") if names else ""
+def finish_elsewhere(arrived: Mapping[str, str], example_user: str) -> Elsewhere | None:
+    """What to send with what arrived, where somebody called the gateway without Acme; None where nothing of use arrived."""
+    names = ("session_token",) if "session_token" in arrived else tuple(name for name in RELAYED if name in arrived)
+    if not names:
+        return None
+    named = _named(arrived.get("session_token") or arrived.get("state", ""))
+    ids = {"user_id": named.get("sub", example_user), "verification_id": named.get("verification_id", "idv_…")}
+    body = {**ids, **{name: arrived[name][:_SHOWN_AT_MOST] for name in names}}
+    limit = "five minutes" if "session_token" in arrived else "a minute of your choice" if "code" in arrived else ""
+    return Elsewhere(body, f" within {limit}" if limit else "")
+
+
+def _named(token: str) -> dict[str, str]:
+    """The ids that the gateway's token names, unchecked: they are shown to whoever pastes them, and the gateway checks them."""
+    try:
+        payload = token.split(".")[1][:_PAYLOAD_AT_MOST]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        return {}
+    return {name: value for name, value in claims.items() if isinstance(value, str)} if isinstance(claims, dict) else {}
 
 
 def _not_verified(decision: Mapping[str, Any], *, goes_on: bool) -> Headline:
+    if decision["reason"] == "identity_mismatch":
+        ending = (
+            "lets people in all the same: your token carries no claim" if goes_on else "is set to block then: nobody is logged in"
+        )
+        return Headline("Somebody else came back", f"{_OTHER_PERSON}. This gateway {ending}.", good=False)
     what = _FAILED if decision["verification"] else _NOT_BEGUN.get(decision["reason"], "The verification could not begin")
     if goes_on:
         words = f"{what}. This gateway lets people in all the same: your token carries no claim."
@@ -108,7 +136,3 @@ def _payment(payment: str, *, goes_on: bool) -> Headline:
     if goes_on:
         return Headline(f"You have paid {payment}", "You have just shown that you are the person who is on file.", good=True)
     return Headline(f"The payment of {payment} is refused", _PAYMENT_NEEDS, good=False)
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from app.acme import CONTINUE, Gateway, Wire
 from app.acme import create_app as create_acme
-from app.api.reference.examples import RETURN_TO
+from app.api.reference.examples import RETURN_TO, USER_ID
 from app.core import api_keys
 from app.demo import story
 from app.demo.listening import GATEWAY, SANDBOX, Listening
@@ -113,6 +113,7 @@ async def _apps(demo: Demo, folder: Path) -> tuple[ASGIApp, ...]:
         lenient=Gateway(demo.service, demo.key, demo.admin_key),
         blocking=Gateway(demo.blocking_service, demo.key, demo.admin_key),
         wire=wire,
+        example_user=USER_ID,
     )
     gateways = (Listening(create_app(settings), GATEWAY, wire) for settings in (lenient, blocking))
     return acme, *gateways, Listening(sandbox.app, SANDBOX, wire)

@@ -42,6 +42,9 @@ class Person(Visit):
     async def log_in(self, **chosen: str) -> None:
         """Fill in the form, with further choices by their names and values, and send it."""
         await self.page.get_by_label("E-mail address").fill(self.email)
+        choices = self.page.locator("details.choices")
+        if chosen and await choices.get_attribute("open") is None:
+            await choices.locator("summary").click()
         for name, value in chosen.items():
             await self.page.locator(f"[name={name}][value={value}]").check()
         await self.press("Log in")
@@ -140,6 +143,8 @@ async def test_somebody_with_a_keyboard_alone_gets_through(browser: Browser, dem
     await person.open()
     await tab_to("E-mail address")
     await keyboard.type("keyboard@example.com")
+    await tab_to("Choose what you try")
+    await keyboard.press("Enter")
     await tab_to("Relay")
     if flow == "hosted":
         await keyboard.press("ArrowDown")
@@ -184,11 +189,15 @@ async def test_a_returning_user_another_person_and_a_failure_that_does_not_block
     await person.log_in(flow=flow)
     assert (await person.heading()).startswith("Welcome, ")
     assert "recently_verified" in await person.page.locator("dl").inner_text()
-    for outcome, reason in (("Somebody else", "identity_mismatch"), ("Not verified", "status_not_accepted")):
+    endings = (
+        ("Somebody else", "identity_mismatch", "Somebody else came back"),
+        ("Not verified", "status_not_accepted", "You are logged in, but not verified"),
+    )
+    for outcome, reason, heading in endings:
         await person.press("Log out")
         await person.log_in(flow=flow, force="yes")
         await person.choose(outcome)
-        assert await person.heading() == "You are logged in, but not verified"
+        assert await person.heading() == heading
         assert reason in await person.page.locator("dl").inner_text()
     assert person.complaints == []
     await context.close()
@@ -208,6 +217,46 @@ async def test_somebody_who_failed_too_often_is_told_so_and_can_start_over(brows
     await person.page.get_by_role("link", name="Back to Acme").click()
     await person.log_in(on_failure="block")
     assert await person.heading() == "Verify your identity"
+    await context.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+async def test_the_button_that_logs_in_needs_no_scrolling(browser: Browser, demo: Demo, width: int, height: int) -> None:
+    context = await browser.new_context(viewport={"width": width, "height": height})
+    person = Person(await context.new_page(), demo)
+    await person.open()
+    await expect(person.page.get_by_role("button", name="Log in", exact=True)).to_be_in_viewport(ratio=1)
+    await context.close()
+
+
+async def test_two_tabs_of_one_browser_both_come_to_their_end(browser: Browser, demo: Demo) -> None:
+    person, context = await person_in(browser, demo)
+    other = Person(await context.new_page(), demo)
+    for tab, flow in ((person, "relay"), (other, "hosted")):
+        await tab.open()
+        await tab.log_in(flow=flow)
+        assert await tab.heading() == "Verify your identity"
+    for tab in (person, other):
+        await tab.choose("Verified")
+        assert (await tab.heading()).startswith("Welcome, ")
+        assert tab.email in await tab.page.locator("dl").inner_text()
+    await context.close()
+
+
+async def test_what_is_there_to_be_copied_has_a_button(browser: Browser, demo: Demo) -> None:
+    person, context = await person_in(browser, demo)
+    await context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await person.open("/integration")
+    buttons = person.page.get_by_role("button", name="Copy")
+    assert await buttons.count() == await person.page.locator("pre").count() == 5
+    await buttons.nth(1).click()
+    await expect(person.page.get_by_role("button", name="Copied")).to_have_count(1)
+    copied = await person.page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith(
+        f"curl -X POST {demo.service}/v1/verifications \
+"
+    )
+    assert person.complaints == []
     await context.close()
 
 
