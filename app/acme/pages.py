@@ -91,4 +91,5 @@ def _duration(milliseconds: float) -> str:
 
 
 _environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+_environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
 _environment.filters |= {"json": _json, "python": _python, "path": _path, "duration": _duration}
