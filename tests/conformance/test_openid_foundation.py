@@ -40,6 +40,12 @@ REFUSED: dict[str, tuple[Case, int]] = {
     "invalid-sig-hs256": (Case("invalid-sig-hs256", "alg"), 0),
     "invalid-athash": (Case("invalid-athash", "at_hash"), 1),
 }
+PERSONAS = {
+    *(case.persona for case in ACCEPTED.values()),
+    *(case.persona for case, _ in REFUSED.values()),
+    *("userinfo-invalid-sub", "discovery-issuer-mismatch"),
+}
+"""All that are run here, and need not be run elsewhere."""
 
 
 @pytest.mark.parametrize("case", ACCEPTED.values(), ids=ACCEPTED)

@@ -1,4 +1,4 @@
-"""Beyond the Foundation's suite: every persona of the sandbox, with the check that refuses it by name."""
+"""Beyond the Foundation's suite: every other persona of the sandbox, with the check that refuses it by name."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ from tests.conformance.case import (
     assert_response_refused,
     assert_unavailable,
 )
+from tests.conformance.test_openid_foundation import PERSONAS as FOUNDATION_PERSONAS
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
 from tests.harness.service import CLAIM, EMAIL, USER, Service
@@ -23,9 +24,7 @@ TIMES = ("exp", "iat", "nbf")
 NO_TIMES = ("null", "string", "list", "object", "true", "false", "too-large-for-a-float")
 
 ACCEPTABLE = (
-    "honest",
     "discovery-with-more",
-    "kid-absent-single-jwks",
     "kid-absent-one-suitable-key",
     "key-without-use-or-alg",
     "unusable-keys-before-the-good-one",
@@ -42,11 +41,9 @@ ACCEPTABLE = (
     "id-token-of-a-megabyte",
     "token-type-in-another-case",
     "token-answer-with-more",
-    "userinfo-signed",
     "userinfo-signed-for-several",
 )
 NOT_STARTED = {
-    "discovery-issuer-mismatch": "issuer",
     "discovery-issuer-with-a-slash": "issuer",
     "discovery-without-issuer": "issuer",
     "discovery-requires-par": "pushed authorization requests",
@@ -65,12 +62,10 @@ BY_THE_HEADER = {
     "alg-is-a-list": "alg",
     "alg-in-lower-case": "alg",
     "alg-not-on-our-list": "alg",
-    "sig-none-none": "alg",
     "sig-none-None": "alg",
     "sig-none-NONE": "alg",
     "sig-none-nOnE": "alg",
     "sig-none-without-kid": "alg",
-    "invalid-sig-hs256": "alg",
     "hs256-with-client-secret": "alg",
     "hs256-with-pem": "alg",
     "hs256-with-modulus": "alg",
@@ -91,8 +86,6 @@ BY_THE_HEADER = {
     "id-token-is-a-list": "missing",
 }
 BY_THE_SIGNATURE = {
-    "invalid-sig-rs256": "signature",
-    "invalid-sig-es256": "signature",
     "rs256-with-hmac-by-pem": "signature",
     "signature-stripped": "signature",
     "signature-cut-off": "signature",
@@ -100,7 +93,6 @@ BY_THE_SIGNATURE = {
     "five-parts": "signature",
     "header-embeds-strangers-key": "signature",
     "header-points-at-strangers-key": "signature",
-    "kid-absent-multiple-jwks": "kid",
     "two-keys-under-one-kid": "kid",
     "the-same-key-twice": "kid",
 }
@@ -116,30 +108,23 @@ BY_NO_KEY = (
     "key-without-modulus",
 )
 BY_THE_PAYLOAD = {
-    "invalid-iss": "iss",
     "iss-with-a-slash": "iss",
     "iss-is-a-list": "iss",
     "missing-iss": "iss",
-    "invalid-aud": "aud",
-    "missing-aud": "aud",
     "null-aud": "aud",
     "empty-aud": "aud",
     "aud-with-strangers": "aud",
     "aud-with-null": "aud",
     "azp-of-another": "azp",
     "null-azp": "azp",
-    "missing-sub": "sub",
     "null-sub": "sub",
     "empty-sub": "sub",
     "sub-is-a-number": "sub",
     "sub-of-256": "sub",
-    "nonce-invalid": "nonce",
     "missing-nonce": "nonce",
     "null-nonce": "nonce",
     "nonce-is-a-list": "nonce",
-    "invalid-athash": "at_hash",
     "null-athash": "at_hash",
-    "missing-iat": "iat",
     "issued-in-the-future": "iat",
     "iat-in-milliseconds": "iat",
     "missing-exp": "exp",
@@ -177,7 +162,7 @@ NO_TOKEN_ANSWERS = (
     "token-answer-over-1-mib",
 )
 NO_KEY_SETS = ("key-set-is-an-object", "key-set-is-null", "key-set-is-a-text")
-USERINFO_OF_OTHERS = ("userinfo-invalid-sub", "userinfo-signed-invalid-sub")
+USERINFO_OF_OTHERS = ("userinfo-signed-invalid-sub",)
 UNUSABLE_USERINFO = (
     "userinfo-missing-sub",
     "userinfo-null-sub",
@@ -204,15 +189,13 @@ STRANGE_TEXTS = {
     "score-of-a-megabyte": "id_token_invalid",
 }
 # The algorithm that a case needs on our list; every other one runs with the default.
-SETTINGS: dict[str, dict[str, Any]] = {
-    name: {"id_token_algorithms": "RS256,ES256"} for name in ("sig-es256", "invalid-sig-es256")
-}
+SETTINGS: dict[str, dict[str, Any]] = {"sig-es256": {"id_token_algorithms": "RS256,ES256"}}
 
 
 def test_every_persona_is_in_one_of_the_tables() -> None:
     tables = (
         *(ACCEPTABLE, NOT_STARTED, REFUSED_RESPONSES, BY_THE_HEADER, BY_THE_SIGNATURE, BY_NO_KEY, BY_THE_PAYLOAD, BY_THE_IDS),
-        *(NO_TOKEN_ANSWERS, NO_KEY_SETS, USERINFO_OF_OTHERS, UNUSABLE_USERINFO, STRANGE_TEXTS),
+        *(NO_TOKEN_ANSWERS, NO_KEY_SETS, USERINFO_OF_OTHERS, UNUSABLE_USERINFO, STRANGE_TEXTS, FOUNDATION_PERSONAS),
     )
     assert sorted(name for table in tables for name in table) == sorted(PERSONAS)
 
@@ -243,8 +226,7 @@ async def test_the_header_is_enough_to_refuse_it(service: Service, clock: Clock,
 
 @on_sqlite_only
 @pytest.mark.parametrize(("persona", "check"), {**BY_THE_SIGNATURE, **BY_THE_PAYLOAD}.items())
-async def test_it_is_refused_by_its_check(make_service: MakeService, clock: Clock, persona: str, check: str) -> None:
-    service = await make_service(**SETTINGS.get(persona, {}))
+async def test_it_is_refused_by_its_check(service: Service, clock: Clock, persona: str, check: str) -> None:
     await assert_refused(service, clock, Case(persona, check), Asked(token=1, jwks=1))
 
 
