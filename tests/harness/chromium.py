@@ -1,12 +1,10 @@
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.async_api import Browser, Page, Request, async_playwright, expect
 
+from tests.harness.programs import program_or_skip
 from tests.harness.waiting import PATIENCE
 
 QUIETLY = (
@@ -21,12 +19,8 @@ QUIETLY = (
 
 
 def chromium_or_skip() -> str:
-    """Where Chromium is; without one the test is skipped, unless REQUIRE_BROWSER says that it may not be."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None and os.environ.get("REQUIRE_BROWSER") != "1":
-        pytest.skip("needs Chromium")
-    assert found, "REQUIRE_BROWSER=1, and there is no Chromium"
-    return found
+    """Where Chromium is; without one the test is skipped."""
+    return program_or_skip("chromium", "chromium-browser", "google-chrome")
 
 
 class Visit:

@@ -13,6 +13,8 @@ from app.storage.database import Database
 from app.storage.migrate import upgrade
 from tests.harness.waiting import PATIENCE
 
+# asyncpg would ask for TLS, which on loopback protects nothing and doubles what each connection costs.
+os.environ.setdefault("PGSSLMODE", "disable")
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
 TABLES = """

@@ -123,6 +123,7 @@ class Workplace:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "TMPDIR": str(self.temporary),
+            "PGSSLMODE": os.environ["PGSSLMODE"],
             "PYTHONPATH": str(REPOSITORY),  # the code beside these tests, wherever they were checked out
             **(settings or {}),
         }

@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from app.main import create_app
+from tests.harness.programs import program_or_skip
 from tests.harness.service import settings_for
 from tests.system.processes import REPOSITORY
 
@@ -19,7 +19,7 @@ SECONDS = 120
 
 def redocly(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(  # noqa: S603  a version that is pinned
-        [str(shutil.which("npx")), "--yes", PINNED, *arguments],
+        [program_or_skip("npx"), "--yes", PINNED, *arguments],
         cwd=folder,
         env={**os.environ, **QUIETLY},
         stdin=subprocess.DEVNULL,
@@ -33,8 +33,7 @@ def redocly(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]"
 @pytest.fixture
 def linter(tmp_path: Path) -> Path:
     """An empty folder where Redocly runs."""
-    if shutil.which("npx") is None:
-        pytest.skip("needs npx, which comes with Node.js")
+    program_or_skip("npx")
     try:
         found = redocly("--version", folder=tmp_path).returncode == 0
     except subprocess.TimeoutExpired:

@@ -1,5 +1,4 @@
 import re
-import shutil
 import subprocess
 from typing import Any
 
@@ -13,6 +12,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from tests.harness.containers import REPOSITORY, read
+from tests.harness.programs import program_or_skip
 from tests.unit.settings.given import REQUIRED
 
 DEPLOY = REPOSITORY / "deploy"
@@ -110,10 +110,7 @@ def test_every_rule_has_a_test_in_which_it_fires_alone() -> None:
 
 @pytest.mark.parametrize("arguments", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")], ids=" ".join)
 def test_promtool_finds_no_fault(arguments: tuple[str, ...]) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not here (Debian: the package prometheus)")
     ran = subprocess.run(  # noqa: S603  a fixed command on our own files
-        [promtool, *arguments], cwd=DEPLOY, capture_output=True, text=True, timeout=60, check=False
+        [program_or_skip("promtool"), *arguments], cwd=DEPLOY, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

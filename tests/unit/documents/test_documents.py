@@ -23,7 +23,7 @@ SECRETS = {
     for name in re.findall(r"event\.secrets\.([A-Z_]+)", path.read_text(encoding="utf-8"))
 }
 # Of Docker Compose, and of the tests.
-OTHERS = {"POSTGRES_PASSWORD", "IDV_ADDRESS", "IDV_PORT", "TEST_POSTGRES_URL", "REQUIRE_POSTGRES", "REQUIRE_BROWSER"}
+OTHERS = {"POSTGRES_PASSWORD", "IDV_ADDRESS", "IDV_PORT", "TEST_POSTGRES_URL", "REQUIRE_ALL"}
 
 
 def text(document: str) -> str:
