@@ -23,7 +23,7 @@ from app.core.domain import Reason, Status, UserStatus, utc_now
 from app.core.errors import DatabaseUnavailable, TracesRemain
 from app.demo import DemoFailed, run_demo
 from app.main import open_services
-from app.operator import env_file, server
+from app.operator import env_file, secret_files, server
 from app.operator import report as tables
 from app.operator.check import check_all, check_database
 from app.sandbox import Client, Sandbox, SandboxConfig
@@ -101,42 +101,65 @@ def migrate() -> None:
 @main.command()
 def init(
     file: Annotated[Path, typer.Option(help="The file to write. One that is there is never overwritten.")] = Path(".env"),
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--secrets", help="For docker-compose.yml: write the secrets into files of this new folder, beside the file."
+        ),
+    ] = None,
     with_sandbox: Annotated[bool, typer.Option("--sandbox", help="Fill in docker-compose.yml's sandbox, not Incode.")] = False,
 ) -> None:
     """Write a .env file with fresh secrets, and say what is left to fill in."""
     idp_key, admin_key = api_keys.new_key(), api_keys.new_key()
-    provider = {**env_file.SANDBOX, "INCODE_CLIENT_SECRET": secrets.token_urlsafe(32)} if with_sandbox else {"AUTH0_DOMAIN": ""}
-    text = env_file.render(
-        {
-            "REDIRECT_SECRET": secrets.token_urlsafe(32),
-            "ENCRYPTION_KEYS": Fernet.generate_key().decode("ascii"),
-            "API_KEYS": f"idp={api_keys.hashed(idp_key)}",
-            "ADMIN_API_KEYS": f"admin={api_keys.hashed(admin_key)}",
-            **provider,
-        }
-    )
-    text += env_file.database_password(secrets.token_urlsafe(32))
+    client_secret = secrets.token_urlsafe(32) if with_sandbox else ""
+    values = {
+        "REDIRECT_SECRET": secrets.token_urlsafe(32),
+        "ENCRYPTION_KEYS": Fernet.generate_key().decode("ascii"),
+        "API_KEYS": f"idp={api_keys.hashed(idp_key)}",
+        "ADMIN_API_KEYS": f"admin={api_keys.hashed(admin_key)}",
+        "INCODE_CLIENT_SECRET": client_secret,
+        **(env_file.SANDBOX if with_sandbox else {"AUTH0_DOMAIN": ""}),
+    }
     try:
-        descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY)
-    except FileExistsError:
-        _fail(f"{file} is there already, and is left as it is.")
+        if folder is None:
+            _write_privately(file, env_file.render(values))
+        else:
+            _write_for_compose(file, folder, values, with_sandbox=with_sandbox)
+    except FileExistsError as error:
+        _fail(f"{error.filename} is there already, and is left as it is.")
     except OSError as error:
-        _fail(f"{file} cannot be written: {error.strerror}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    print(f"Wrote {file}, which only you can read.\n")
+        _fail(f"{error.filename} cannot be written: {error.strerror}.")
+    print(f"Wrote {file}, which only you can read{f', and {folder}, which only you can enter' if folder else ''}.\n")
     print("Keep these two keys; the file holds only their hashes:")
     print(f"  for your identity provider   {idp_key}")
     print(f"  for administrators           {admin_key}\n")
     if with_sandbox:
-        print("Nothing is left to fill in. The sandbox verifies whoever asks: use this file for nothing else.\n")
-        print("Then: docker compose --profile sandbox up")
+        print("Nothing is left to fill in. The sandbox verifies whoever asks: use this file for nothing else.")
         return
     print("Left to fill in:")
-    print("  INCODE_CLIENT_ID and INCODE_CLIENT_SECRET, from your OIDC integration in the Incode Dashboard")
+    print("  INCODE_CLIENT_ID, from your OIDC integration in the Incode Dashboard")
+    print(f"  its secret, {folder / 'incode_client_secret' if folder else 'INCODE_CLIENT_SECRET'}")
     print("  AUTH0_DOMAIN, or REDIRECT_URI for another identity provider")
-    print("  INCODE_SERVER_URL, for production\n")
-    print("Then: idv serve, or with Docker: docker compose up")
+    print("  INCODE_SERVER_URL, for production")
+    if folder is None:
+        print("\nThen: idv serve")
+
+
+def _write_privately(file: Path, text: str) -> None:
+    with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY), "w", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _write_for_compose(file: Path, folder: Path, values: dict[str, str], *, with_sandbox: bool) -> None:
+    """Write what is secret into the folder, and the rest into the file. Raises OSError, with nothing overwritten."""
+    if file.exists():
+        raise FileExistsError(None, None, str(file))
+    password = secrets.token_urlsafe(32)
+    in_files = {**values, "DATABASE_URL": env_file.COMPOSED_DATABASE.format(password=password)}
+    secret_files.write(folder, {"DATABASE_PASSWORD": password, **{name: in_files[name] for name in env_file.IN_FILES}})
+    text = env_file.render(values, without=env_file.IN_FILES)
+    own = env_file.composition(file, folder, sandbox_secret=values["INCODE_CLIENT_SECRET"] if with_sandbox else None)
+    _write_privately(file, text + own)
 
 
 @main.command()

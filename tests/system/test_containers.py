@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import unescape
@@ -13,7 +12,7 @@ import httpx
 import pytest
 from dotenv import dotenv_values
 
-from tests.harness.containers import composition, filled_in, health_command, instructions, last, read
+from tests.harness.containers import REPOSITORY, composition, filled_in, health_command, instructions, last, read
 from tests.harness.databases import empty_database, postgres_or_skip
 from tests.harness.loopback import NO_TLS
 from tests.harness.waiting import PATIENCE
@@ -23,10 +22,13 @@ IMAGE = instructions(read("Dockerfile"))
 
 
 class Composition:
-    """The compose file for one `.env`. Whatever it and its `.env` say of the addresses is replaced by ours."""
+    """The compose file for one `.env`. Whatever it and its `.env` say of the addresses is replaced by ours.
 
-    def __init__(self, variables: Mapping[str, str], replaced: Mapping[str, str]) -> None:
-        self._replaced = replaced
+    `secrets` is the folder in which its secrets lie.
+    """
+
+    def __init__(self, variables: Mapping[str, str], secrets: Path, replaced: Mapping[str, str]) -> None:
+        self._replaced = {"/run/secrets": str(secrets), **replaced}
         self.variables = {name: self._here(value) for name, value in variables.items()}
         self._services = {name: filled_in(service, self.variables) for name, service in composition()["services"].items()}
 
@@ -52,10 +54,14 @@ def database() -> Iterator[str]:
         yield url
 
 
-def health(work: Workplace, port: int) -> int:
+PROBE = REPOSITORY / "deploy/probe"
+
+
+def health(work: Workplace, port: int, path: str = "/healthz") -> int:
     """How the image's health check ends for a service on this port."""
-    _, *arguments = health_command(last(IMAGE, "HEALTHCHECK"))
-    return work.run(*(argument.replace("8000", str(port)) for argument in arguments), program=Path(sys.executable)).returncode
+    _, _, asked = health_command(last(IMAGE, "HEALTHCHECK"))
+    assert asked == "/healthz"
+    return work.run(str(port), path, program=PROBE).returncode
 
 
 def verify_a_person(service: httpx.Client) -> dict[str, Any]:
@@ -75,17 +81,20 @@ def verify_a_person(service: httpx.Client) -> dict[str, Any]:
 
 
 def test_the_sandbox_profile_verifies_a_made_up_person(work: Workplace, database: str) -> None:
-    made = work.run("init", "--sandbox")
+    made = work.run("init", "--sandbox", "--file", ".env.sandbox", "--secrets", "secrets.sandbox")
     assert (made.returncode, made.stderr) == (0, "")
     [key] = re.findall(r"identity provider +(\S+)$", made.stdout, re.MULTILINE)
-    variables = {name: value or "" for name, value in dotenv_values(work.folder / ".env").items()}
-    (work.folder / ".env").unlink()
+    variables = {name: value or "" for name, value in dotenv_values(work.folder / ".env.sandbox").items()}
+    secrets = work.folder / "secrets.sandbox"
+    written = (secrets / "database_url").read_text()
+    (secrets / "database_url").write_text(database)
+    assert written.startswith("postgresql+asyncpg://idv:")
     service_port, sandbox_port = free_port(), free_port()
     url, sandbox_url = f"http://127.0.0.1:{service_port}", f"http://127.0.0.1:{sandbox_port}"
     ours = Composition(
         {**variables, "PUBLIC_URL": url},
+        secrets,
         {
-            "postgresql+asyncpg://idv@database/idv": database,
             "http://127.0.0.1:8000": url,
             "http://sandbox.localhost:9000": sandbox_url,
             "0.0.0.0": "127.0.0.1",  # noqa: S104  replaced
@@ -102,11 +111,12 @@ def test_the_sandbox_profile_verifies_a_made_up_person(work: Workplace, database
     ):
         sandbox.wait_until(lambda: answers(sandbox_url, 200), "the sandbox")
         service.wait_until(lambda: answers(f"{url}/readyz", 200), "the service")
-        assert health(work, service_port) == 0
+        assert health(work, service_port) == health(work, service_port, "/readyz") == health(work, sandbox_port, "/") == 0
+        assert health(work, service_port, "/v1/nowhere") != 0
         answer = verify_a_person(client)
         assert (answer["action"], answer["reason"]) == ("continue", "verified")
         assert answer["claims"]["https://incode.com/idv"]["pii"]["email"] == "ana@example.com"
-    assert list(work.folder.iterdir()) == []
+    assert sorted(path.name for path in work.folder.iterdir()) == [".env.sandbox", "secrets.sandbox"]
 
 
 @contextmanager

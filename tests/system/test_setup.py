@@ -2,6 +2,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,7 +12,7 @@ from app.settings import Settings
 from tests.system.processes import Workplace
 
 KNOWN = {name.upper() for name in Settings.model_fields}
-FRESH = ("REDIRECT_SECRET", "ENCRYPTION_KEYS", "API_KEYS", "ADMIN_API_KEYS", "POSTGRES_PASSWORD")
+FRESH = ("REDIRECT_SECRET", "ENCRYPTION_KEYS", "API_KEYS", "ADMIN_API_KEYS")
 
 
 def entries(file: Path) -> dict[str, str]:
@@ -86,6 +87,34 @@ def test_init_makes_fresh_secrets_each_time(work: Workplace) -> None:
         assert one[name] != two[name]
         assert len(one[name]) >= 32
     assert {stat.S_IMODE((work.folder / name).stat().st_mode) for name in ("one.env", "two.env")} == {0o600}
+
+
+def test_init_lays_secrets_into_files_of_a_folder_that_only_its_owner_can_enter(work: Workplace) -> None:
+    made = work.run("init", "--secrets", "secrets")
+    assert (made.returncode, made.stderr) == (0, "")
+    folder = work.folder / "secrets"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    files = {file.name: file.read_text() for file in folder.iterdir()}
+    assert files.keys() == {
+        *("incode_client_secret", "redirect_secret", "encryption_keys", "api_keys", "admin_api_keys"),
+        *("database_url", "database_password"),
+    }
+    assert {name for name, value in files.items() if not value} == {"incode_client_secret"}
+    assert urlsplit(files["database_url"]).password == files["database_password"]
+    written = (work.folder / ".env").read_text()
+    assert not any(value in written for value in files.values() if value)
+    assert not {name.upper() for name in files} & entries(work.folder / ".env").keys()
+
+
+def test_init_overwrites_no_folder_of_secrets(work: Workplace) -> None:
+    work.run("init", "--secrets", "secrets")
+    before = {file.name: file.read_text() for file in (work.folder / "secrets").iterdir()}
+    for options in (("--file", "other.env"), ("--secrets", "other")):
+        refused = work.run("init", "--secrets", "secrets", *options)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "is there already" in refused.stderr
+    assert {file.name: file.read_text() for file in (work.folder / "secrets").iterdir()} == before
+    assert sorted(path.name for path in work.folder.iterdir()) == [".env", "secrets"]
 
 
 def test_init_says_so_where_it_cannot_write(work: Workplace) -> None:

@@ -1,5 +1,5 @@
-import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,12 +15,10 @@ import typer
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
-from app.core.errors import DatabaseUnavailable
 from app.flows.exchange import CALLBACK_SECONDS
 from app.main import create_app
 from app.operator import cli, env_file, server
-from app.settings import Settings
-from app.storage.database import Database
+from app.settings import DatabaseSettings, Settings
 from tests.harness.containers import (
     REPOSITORY,
     composition,
@@ -33,30 +31,37 @@ from tests.harness.containers import (
 )
 
 IMAGE = instructions(read("Dockerfile"))
-FINAL = IMAGE[[name for name, _ in IMAGE].index("FROM", 2) :]
+FINAL = IMAGE[max(index for index, (name, _) in enumerate(IMAGE) if name == "FROM") :]
 COMPOSITION = composition()
 SERVICES: dict[str, dict[str, Any]] = COMPOSITION["services"]
-OURS = {name: service for name, service in SERVICES.items() if service["image"] == "idv-gateway"}
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("idv-gateway:")}
 BY_DEFAULT = {name: service for name, service in SERVICES.items() if "profiles" not in service}
 PROJECT = tomllib.loads(read("pyproject.toml"))
 COMMAND_LINE = typer.main.get_command(cli.main)
 assert isinstance(COMMAND_LINE, typer.core.TyperGroup)
 COMMANDS = COMMAND_LINE.commands
 
-# The variables that the image of PostgreSQL documents, the one that its driver reads, and those of the compose file alone.
-POSTGRES_VARIABLES = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
-DRIVER_VARIABLES = {"PGPASSWORD"}
-COMPOSE_VARIABLES = {"POSTGRES_PASSWORD", "IDV_ADDRESS", "IDV_PORT"}
+# The variables that the image of PostgreSQL documents, and those of the compose file alone.
+POSTGRES_VARIABLES = {"POSTGRES_PASSWORD_FILE"}
+COMPOSE_VARIABLES = {
+    *("IDV_ADDRESS", "IDV_PORT", "IDV_CONNECTIONS_PER_SOURCE", "IDV_VERSION", "IDV_ENV_FILE", "IDV_SECRETS"),
+    *("IDV_BASE_IMAGE", "IDV_POSTGRES_IMAGE", "IDV_HAPROXY_IMAGE", "IDV_REVISION", "IDV_CREATED"),
+}
 SETTINGS = {name.upper() for name in Settings.model_fields}
 
 FILLED_IN = {
     "INCODE_CLIENT_ID": "the-client",
-    "INCODE_CLIENT_SECRET": "the-secret-of-the-client",
-    "REDIRECT_SECRET": "a-secret-of-more-than-thirty-two-characters",
-    "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-    "API_KEYS": "acme=a-key-of-more-than-thirty-two-characters",
-    "REDIRECT_URI": "https://login.example/continue",
-    "POSTGRES_PASSWORD": "the-password-of-the-database",
+    "REDIRECT_URI": "https://tenant.example/continue",
+    "IDV_SANDBOX_SECRET": "the-secret-of-the-client",
+}
+SECRETS = {
+    "incode_client_secret": "the-secret-of-the-client",
+    "redirect_secret": "a-secret-of-more-than-thirty-two-characters",
+    "encryption_keys": Fernet.generate_key().decode(),
+    "api_keys": "acme=a-key-of-more-than-thirty-two-characters",
+    "admin_api_keys": "",
+    "database_url": "postgresql+asyncpg://idv:the-password@database/idv",
+    "database_password": "the-password",
 }
 
 
@@ -77,7 +82,8 @@ def is_left_out(path: str) -> bool:
 def copies() -> dict[str, str]:
     """What the build takes from the repository, and where it lays it: a folder's name stands for what is in it."""
     found = {}
-    for *sources, target in (words.split() for name, words in IMAGE if name == "COPY" and "--from" not in words):
+    copied = [words.split() for name, words in IMAGE if name == "COPY" and "--from" not in words]
+    for *sources, target in ([word for word in words if not word.startswith("--")] for words in copied):
         found.update({source: f"{target}{source}" if target.endswith("/") else target for source in sources})
     return found
 
@@ -101,11 +107,13 @@ def environment_of(service: dict[str, Any], settings: dict[str, str]) -> dict[st
     return {**from_file, **filled_in(service.get("environment", {}), settings)}
 
 
-def settings_in(service: dict[str, Any], settings: dict[str, str]) -> Settings:
-    """The service's settings in a container."""
+def settings_in(service: dict[str, Any], settings: dict[str, str], secrets: dict[str, str] | None = None) -> Settings:
+    """The service's settings in a container, with what the files that it is given hold."""
     given = environment_of(service, settings)
-    known = {name.lower(): value for name, value in given.items() if name.lower() in Settings.model_fields}
-    return Settings.model_validate({name: value for name, value in known.items() if value})
+    held = {f"/run/secrets/{name}": (secrets or SECRETS)[name] for name in service["secrets"]}
+    values = {name.removesuffix("_FILE"): held.get(value, value) for name, value in given.items()}
+    known = {name.lower(): value for name, value in values.items() if name in SETTINGS and value}
+    return Settings.model_validate(known)
 
 
 def seconds(duration: str) -> int:
@@ -125,15 +133,52 @@ def names(requirements: list[Any]) -> set[str]:
 # --- The image
 
 
-def test_both_stages_are_made_from_one_base_whose_python_is_the_project_s() -> None:
-    assert [arguments for name, arguments in IMAGE if name == "FROM"] == ["${BASE} AS build", "${BASE}"]
-    base = last(IMAGE, "ARG").removeprefix("BASE=")
+def test_every_stage_is_made_from_one_base_whose_python_is_the_project_s() -> None:
+    stages = [arguments for name, arguments in IMAGE if name == "FROM"]
+    assert stages == ["${BASE} AS dependencies", "dependencies AS application", "${BASE}"]
+    base = IMAGE[0][1].removeprefix("BASE=")
     assert base == "python:3.11-slim"
     assert PROJECT["project"]["requires-python"] == ">=" + base.removeprefix("python:").removesuffix("-slim")
 
 
-def test_the_final_stage_takes_the_venv_and_nothing_else() -> None:
-    assert [arguments for name, arguments in FINAL if name in {"COPY", "ADD", "RUN"}] == ["--from=build /venv /venv"]
+def test_the_application_is_the_last_layer_and_brings_no_dependency() -> None:
+    copied = [arguments for name, arguments in FINAL if name in {"COPY", "ADD"}]
+    assert copied == [
+        "--from=dependencies /venv /venv",
+        "--chmod=755 deploy/probe /usr/local/bin/probe",
+        "--from=application /application/venv /venv",
+    ]
+    application = IMAGE.index(("FROM", "dependencies AS application"))
+    before = [text for name, text in IMAGE[:application] if name in {"COPY", "RUN"}]
+    assert not any(re.search(r"\bapp\b|migrations|pyproject", text) for text in before), "a changed line would make it anew"
+
+
+def test_no_pip_is_left_in_the_image() -> None:
+    [removed] = [arguments for name, arguments in FINAL if name == "RUN"]
+    assert removed.startswith("pip uninstall --yes --root-user-action=ignore pip setuptools wheel ")
+    assert "rm -r \"$(python -c 'import ensurepip; print(*ensurepip.__path__)')\"" in removed
+
+
+def test_the_labels_say_which_version_the_image_is() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\S+?)="([^"]*)"', last(FINAL, "LABEL")))
+    assert labels["licenses"] == PROJECT["project"]["license"]
+    assert labels["description"] == PROJECT["project"]["description"]
+    filled = {name: value.strip("${}") for name, value in labels.items() if value.startswith("${")}
+    assert filled == {"base.name": "BASE", "version": "VERSION", "revision": "REVISION", "created": "CREATED"}
+    asked = {arguments for name, arguments in FINAL if name == "ARG"}
+    assert asked == set(filled.values())
+    for service in OURS.values():
+        assert service["build"]["args"].keys() == asked
+        assert filled_in(service["build"]["args"], {})["VERSION"] == PROJECT["project"]["version"]
+        assert filled_in(service["image"], {}) == f"idv-gateway:{PROJECT['project']['version']}"
+        assert filled_in(service["image"], {"IDV_VERSION": "0.0.9"}) == "idv-gateway:0.0.9"
+
+
+@pytest.mark.parametrize(("variable", "service"), [("IDV_POSTGRES_IMAGE", "database"), ("IDV_HAPROXY_IMAGE", "entry")])
+def test_every_image_can_be_pinned_by_its_digest(variable: str, service: str) -> None:
+    pinned = "image@sha256:0123456789abcdef"
+    assert filled_in(SERVICES[service]["image"], {variable: pinned}) == pinned
+    assert filled_in(SERVICES["idv"]["build"]["args"]["BASE"], {"IDV_BASE_IMAGE": pinned}) == pinned
 
 
 def test_the_image_runs_as_a_numbered_user_who_is_not_root() -> None:
@@ -152,7 +197,16 @@ def test_every_copied_path_is_there_and_reaches_the_build() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *(".env", ".env.production", "app/.env", "idv.db", "idv.db-wal", "app/idv.db", "app/__pycache__/cli.pyc"),
+        *(
+            ".env",
+            ".env.production",
+            "app/.env",
+            "secrets/api_keys",
+            "idv.db",
+            "idv.db-wal",
+            "app/idv.db",
+            "app/__pycache__/cli.pyc",
+        ),
         *(".git/config", ".venv/bin/python", "tests/conftest.py", "requirements.lock.txt", "docs/docker.md", "a-new-file"),
     ],
 )
@@ -161,7 +215,7 @@ def test_secrets_databases_and_what_is_not_needed_do_not_reach_the_build(path: s
 
 
 @pytest.mark.parametrize(
-    "path", ["app/operator/cli.py", "app/sandbox/templates/style.css", "migrations/versions/one.py", "LICENSE"]
+    "path", ["app/operator/cli.py", "app/sandbox/templates/style.css", "migrations/versions/one.py", "LICENSE", "deploy/probe"]
 )
 def test_what_is_needed_reaches_the_build(path: str) -> None:
     assert not is_left_out(path)
@@ -173,7 +227,7 @@ def test_the_wheel_of_what_is_copied_holds_every_file_of_the_service(tmp_path: P
     for path, target in copies().items():
         if (REPOSITORY / path).is_dir():
             shutil.copytree(REPOSITORY / path, source / target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
+        elif not target.startswith("/"):
             shutil.copy(REPOSITORY / path, source / target)
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
     subprocess.run(build, cwd=source, check=True, capture_output=True, timeout=60)  # noqa: S603  our own build
@@ -193,7 +247,9 @@ def test_the_wheel_of_what_is_copied_holds_every_file_of_the_service(tmp_path: P
 
 
 def test_every_install_is_of_a_locked_package_or_of_our_own_wheel() -> None:
-    installs = [part for name, text in IMAGE if name == "RUN" for part in text.split("&&") if re.search(r"pip .*install", part)]
+    installs = [
+        part for name, text in IMAGE if name == "RUN" for part in text.split("&&") if re.search(r"pip .*\binstall\b", part)
+    ]
     assert len(installs) == 3
     for install in installs:
         assert "--require-hashes --only-binary :all: --requirement" in install or "--no-deps --no-index" in install, install
@@ -222,13 +278,13 @@ def test_the_image_serves_on_every_address_of_its_container_by_default() -> None
     assert (command[0], served["host"], served["port"]) == ("serve", "0.0.0.0", int(last(FINAL, "EXPOSE")))  # noqa: S104
 
 
-def test_the_image_s_health_is_asked_without_anything_that_it_does_not_hold() -> None:
-    python, option, code = health_command(last(FINAL, "HEALTHCHECK"))
-    assert (python, option) == ("python", "-c")
-    [port] = re.findall(r"'127\.0\.0\.1', (\d+)", code)
-    assert port == last(FINAL, "EXPOSE")
-    [path] = re.findall(r"'GET', '([^']+)'", code)
+def test_the_image_s_health_is_asked_without_starting_a_python() -> None:
+    probe, port, path = health_command(last(FINAL, "HEALTHCHECK"))
+    assert (probe, port) == ("probe", last(FINAL, "EXPOSE"))
     assert path in create_app(settings_in(SERVICES["idv"], FILLED_IN)).openapi()["paths"]
+    assert read("deploy/probe").startswith("#!/bin/bash\n")
+    assert "python" not in re.sub(r"^#.*$", "", read("deploy/probe"), flags=re.MULTILINE)
+    assert SERVICES["idv"]["healthcheck"]["test"] == ["CMD", "probe", port, "/readyz"]
 
 
 def test_the_server_ends_by_the_image_s_signal_within_the_composition_s_patience() -> None:
@@ -244,7 +300,7 @@ def test_the_server_ends_by_the_image_s_signal_within_the_composition_s_patience
 def test_the_commands_are_those_of_the_command_line(name: str) -> None:
     command = filled_in(command_of(OURS[name]), FILLED_IN)
     environment = environment_of(OURS[name], FILLED_IN)
-    given = {variable: environment[variable] for variable in environment if variable not in SETTINGS | DRIVER_VARIABLES}
+    given = {variable: environment[variable] for variable in environment if variable.removesuffix("_FILE") not in SETTINGS}
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in given.items():
             patch.setenv(variable, value)
@@ -262,75 +318,55 @@ def test_a_command_with_a_wrong_option_would_be_noticed() -> None:
 def test_every_variable_is_a_setting_or_an_option_of_the_command(name: str) -> None:
     parameters = COMMANDS[command_of(OURS[name])[0]].params
     options = {parameter.envvar for parameter in parameters if isinstance(parameter.envvar, str)}
-    assert set(OURS[name].get("environment", {})) <= SETTINGS | DRIVER_VARIABLES | options
+    given = {variable.removesuffix("_FILE") for variable in OURS[name].get("environment", {})}
+    assert given <= SETTINGS | options
 
 
 def test_the_other_images_get_only_variables_that_they_document() -> None:
     assert set(SERVICES["database"]["environment"]) == POSTGRES_VARIABLES
-    assert "environment" not in SERVICES["entry"]
-    assert not any("env_file" in service for name, service in SERVICES.items() if name not in {"idv", "migrate"})
+    assert set(SERVICES["entry"]["environment"]) == set(re.findall(r"\$\{(\w+)\}", read("deploy/haproxy.cfg")))
+    assert [name for name, service in SERVICES.items() if "env_file" in service] == ["idv"]
 
 
 def test_what_is_filled_in_is_a_setting_or_the_composition_s_own() -> None:
     variables = variables_in(COMPOSITION)
-    assert variables <= SETTINGS | COMPOSE_VARIABLES
+    assert variables <= SETTINGS | COMPOSE_VARIABLES | {"IDV_SANDBOX_SECRET"}
     assert variables >= COMPOSE_VARIABLES
 
 
-@pytest.mark.parametrize("name", ["idv", "migrate"])
-def test_every_setting_of_the_file_reaches_the_service(name: str) -> None:
-    changed = {**FILLED_IN, "REVERIFICATION_HOURS": "5", "DATABASE_URL": "sqlite+aiosqlite:///elsewhere.db"}
-    settings = settings_in(SERVICES[name], changed)
+def test_every_setting_of_the_file_reaches_the_service() -> None:
+    settings = settings_in(SERVICES["idv"], {**FILLED_IN, "REVERIFICATION_HOURS": "5"})
     assert settings.reverification_hours == 5
-    assert settings.redirect_secrets == [FILLED_IN["REDIRECT_SECRET"]]
-    assert settings.database_url.get_secret_value() == "postgresql+asyncpg://idv@database/idv"
+    assert settings.incode_client_secret.get_secret_value() == SECRETS["incode_client_secret"]
+    assert settings.redirect_secrets == [SECRETS["redirect_secret"]]
+    assert settings.fernet_keys == [SECRETS["encryption_keys"]]
+    assert settings.database_url.get_secret_value() == SECRETS["database_url"]
 
 
-def test_the_service_and_the_migration_use_the_database_that_is_brought() -> None:
-    database = environment_of(SERVICES["database"], FILLED_IN)
-    for name in ("idv", "migrate"):
-        environment = environment_of(SERVICES[name], FILLED_IN)
-        url = urlsplit(environment["DATABASE_URL"])
-        assert (url.username, url.password, url.hostname) == (database["POSTGRES_USER"], None, "database")
-        assert url.path == f"/{database['POSTGRES_DB']}"
-        assert environment["PGPASSWORD"] == database["POSTGRES_PASSWORD"] == FILLED_IN["POSTGRES_PASSWORD"]
+def test_the_migration_is_given_the_database_s_settings_alone() -> None:
+    assert SERVICES["migrate"]["secrets"] == ["database_url"]
+    given = {name.removesuffix("_FILE") for name in environment_of(SERVICES["migrate"], FILLED_IN)}
+    assert given == {name.upper() for name in DatabaseSettings.model_fields}
 
 
-def test_a_missing_password_stops_the_start() -> None:
-    without = {name: value for name, value in FILLED_IN.items() if name != "POSTGRES_PASSWORD"}
-    for name in ("database", "idv", "migrate"):
-        with pytest.raises(KeyError, match="POSTGRES_PASSWORD"):
-            filled_in(SERVICES[name], without)
+def test_secrets_come_from_files_that_init_writes(tmp_path: Path) -> None:
+    cli.main(["init", "--file", str(tmp_path / ".env"), "--secrets", str(tmp_path / "secrets")], standalone_mode=False)
+    written = {file.name for file in (tmp_path / "secrets").iterdir()}
+    assert COMPOSITION["secrets"].keys() == SECRETS.keys() == written
+    for name, source in COMPOSITION["secrets"].items():
+        assert filled_in(source, {}) == {"file": f"./secrets/{name}"}, "a read-only container takes no other kind of secret"
+        assert filled_in(source, {"IDV_SECRETS": "./secrets.2"}) == {"file": f"./secrets.2/{name}"}
+    for service in SERVICES.values():
+        named = {value for name, value in service.get("environment", {}).items() if name.endswith("_FILE")}
+        assert named == {f"/run/secrets/{name}" for name in service.get("secrets", [])}
+    # Compose compares what it was told to run, not what the files hold.
+    assert filled_in(SERVICES["idv"]["labels"], {"IDV_SECRETS": "./secrets.2"}) == {"idv-gateway.secrets": "./secrets.2"}
 
 
-async def test_a_password_with_any_characters_reaches_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    password = "p@ss:w/rd %41#?&'\"$x\\é"
-    received: list[bytes] = []
-
-    async def ask_for_a_password(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """PostgreSQL's protocol as far as the password, in the clear: SSLRequest, StartupMessage, PasswordMessage."""
-        while True:
-            length = int.from_bytes(await reader.readexactly(4))
-            if int.from_bytes((await reader.readexactly(length - 4))[:4]) == 196608:
-                break
-            writer.write(b"N")
-        writer.write(b"R" + (8).to_bytes(4) + (3).to_bytes(4))
-        assert await reader.readexactly(1) == b"p"
-        length = int.from_bytes(await reader.readexactly(4))
-        received.append((await reader.readexactly(length - 4)).rstrip(b"\0"))
-        writer.close()
-
-    variables = {**FILLED_IN, "POSTGRES_PASSWORD": password}
-    environment = environment_of(SERVICES["idv"], variables)
-    monkeypatch.setenv("PGPASSWORD", environment["PGPASSWORD"])
-    async with await asyncio.start_server(ask_for_a_password, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        database = Database(environment["DATABASE_URL"].replace("@database", f"@127.0.0.1:{port}"))
-        with pytest.raises(DatabaseUnavailable):
-            async with database.reading() as session:
-                await session.connection()
-        await database.close()
-    assert received == [password.encode()]
+def test_the_role_s_script_is_run_when_the_volume_is_made() -> None:
+    [script] = [volume for volume in SERVICES["database"]["volumes"] if volume.startswith("./")]
+    assert script == "./deploy/database-role.sh:/docker-entrypoint-initdb.d/database-role.sh:ro"
+    assert os.access(REPOSITORY / "deploy/database-role.sh", os.X_OK)
 
 
 def test_the_database_s_health_gates_the_migration_and_the_migration_gates_the_service() -> None:
@@ -344,7 +380,7 @@ def test_the_database_s_health_gates_the_migration_and_the_migration_gates_the_s
 
 
 def test_the_database_keeps_its_data_in_a_volume_and_is_reached_from_inside_only() -> None:
-    [volume] = SERVICES["database"]["volumes"]
+    volume = SERVICES["database"]["volumes"][0]
     name, _, folder = volume.partition(":")
     assert name in COMPOSITION["volumes"]
     assert folder == "/var/lib/postgresql/data"
@@ -371,9 +407,9 @@ def test_the_service_can_be_scaled() -> None:
 
 def test_the_entry_leads_to_every_container_of_the_service() -> None:
     [mounted] = SERVICES["entry"]["volumes"]
-    file, target, mode = mounted.split(":")
-    assert (target, mode) == ("/usr/local/etc/haproxy/haproxy.cfg", "ro")
-    text = read(file.removeprefix("./"))
+    folder, target, mode = mounted.split(":")
+    assert (target, mode) == ("/usr/local/etc/haproxy", "ro")
+    text = read(f"{folder.removeprefix('./')}/haproxy.cfg")
     [(count, host, port)] = re.findall(r"server-template \S+ 1-(\d+) (\w+):(\d+) ", text)
     assert (host, port) == ("idv", last(IMAGE, "EXPOSE"))
     assert int(count) > 1
@@ -391,7 +427,11 @@ def test_the_entry_leads_to_every_container_of_the_service() -> None:
 def test_every_container_is_read_only_without_privileges_and_not_root(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
-    assert "/tmp" in service["tmpfs"]  # noqa: S108  the container's own
+    assert service["init"] is True
+    assert all("size=" in folder and "mode=" in folder for folder in service["tmpfs"])
+    assert any(folder.startswith("/tmp:") for folder in service["tmpfs"])  # noqa: S108  the container's own
+    assert {"mem_limit", "shm_size", "pids_limit"} <= service.keys()
+    assert service["logging"] == {"driver": "local", "options": {"max-size": "20m", "max-file": "5"}}
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "cap_add", "pid", "ipc", "devices"} & service.keys()
@@ -399,24 +439,44 @@ def test_every_container_is_read_only_without_privileges_and_not_root(name: str)
     assert "/var/run/docker.sock" not in json.dumps(service)
 
 
+def test_the_database_s_socket_is_its_user_s_own() -> None:
+    [socket] = [folder for folder in SERVICES["database"]["tmpfs"] if folder.startswith("/run/postgresql:")]
+    assert {"mode=0700", "uid=999", "gid=999"} <= set(socket.partition(":")[2].split(","))
+
+
 def test_no_secret_is_written_down() -> None:
     secret = re.compile(r"PASSWORD|SECRET|KEY")
-    for service in SERVICES.values():
+    for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
-            if secret.search(variable):
-                assert re.fullmatch(r"\$\{\w+:(\?[^}]+|-)\}", value), variable
+            if secret.search(variable) and name != "sandbox":
+                assert value.startswith("/run/secrets/"), variable
     assert not any(secret.search(arguments) for name, arguments in IMAGE if name in {"ENV", "ARG"})
+
+
+def test_git_keeps_no_settings_and_no_secrets() -> None:
+    ignored = read(".gitignore").splitlines()
+    assert {".env", ".env.*", "!.env.example", "secrets*/"} <= set(ignored)
 
 
 # --- The sandbox
 
 
 @pytest.fixture
-def sandbox_file(tmp_path: Path) -> dict[str, str]:
-    """What `idv init --sandbox` writes."""
-    parameters = ["init", "--sandbox", "--file", str(tmp_path / ".env")]
-    cli.main(parameters, standalone_mode=False)
-    return {name: value or "" for name, value in dotenv_values(tmp_path / ".env").items()}
+def sandbox_folder(tmp_path: Path) -> Path:
+    """What docs/docker.md has a reader write for the sandbox."""
+    options = ["--file", str(tmp_path / ".env.sandbox"), "--secrets", str(tmp_path / "secrets.sandbox")]
+    cli.main(["init", "--sandbox", *options], standalone_mode=False)
+    return tmp_path
+
+
+@pytest.fixture
+def sandbox_file(sandbox_folder: Path) -> dict[str, str]:
+    return {name: value or "" for name, value in dotenv_values(sandbox_folder / ".env.sandbox").items()}
+
+
+@pytest.fixture
+def sandbox_secrets(sandbox_folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in (sandbox_folder / "secrets.sandbox").iterdir()}
 
 
 def test_the_sandbox_is_brought_by_its_profile_only_and_published_on_this_machine_only() -> None:
@@ -426,15 +486,29 @@ def test_the_sandbox_is_brought_by_its_profile_only_and_published_on_this_machin
     assert "sandbox" not in json.dumps(BY_DEFAULT)
 
 
-def test_the_file_that_init_writes_for_the_sandbox_needs_nothing_more(sandbox_file: dict[str, str]) -> None:
+def test_the_sandbox_and_the_real_service_in_one_folder_share_nothing(sandbox_file: dict[str, str]) -> None:
+    assert sandbox_file["COMPOSE_PROJECT_NAME"] != COMPOSITION["name"], "containers, networks and the volume are named by it"
+    assert sandbox_file["COMPOSE_PROFILES"] == "sandbox"
+    assert filled_in(SERVICES["idv"]["env_file"], sandbox_file) == [".env.sandbox"]
+    assert filled_in(SERVICES["idv"]["env_file"], FILLED_IN) == [".env"]
+    for name, source in COMPOSITION["secrets"].items():
+        assert filled_in(source, sandbox_file) == {"file": f"./secrets.sandbox/{name}"}
+    assert COMPOSITION["volumes"] == {"database": None}
+
+
+def test_the_file_that_init_writes_for_the_sandbox_needs_nothing_more(
+    sandbox_file: dict[str, str], sandbox_secrets: dict[str, str]
+) -> None:
     assert set(filled_in(OURS, sandbox_file)) == {"migrate", "idv", "sandbox"}
-    settings = settings_in(SERVICES["idv"], sandbox_file)
+    settings = settings_in(SERVICES["idv"], sandbox_file, sandbox_secrets)
     assert settings.addresses.redirect_uris == ()
     assert settings.addresses.return_urls == ("http://127.0.0.1:8000/docs",)
 
 
-def test_the_service_and_the_sandbox_agree_on_address_client_and_way_back(sandbox_file: dict[str, str]) -> None:
-    settings = settings_in(SERVICES["idv"], sandbox_file)
+def test_the_service_and_the_sandbox_agree_on_address_client_and_way_back(
+    sandbox_file: dict[str, str], sandbox_secrets: dict[str, str]
+) -> None:
+    settings = settings_in(SERVICES["idv"], sandbox_file, sandbox_secrets)
     sandbox = filled_in(SERVICES["sandbox"], sandbox_file)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SANDBOX_CLIENT_SECRET", sandbox["environment"]["SANDBOX_CLIENT_SECRET"])
@@ -447,6 +521,7 @@ def test_the_service_and_the_sandbox_agree_on_address_client_and_way_back(sandbo
     assert sandbox["networks"]["default"]["aliases"] == [issuer.hostname]
     assert "default" in SERVICES["idv"]["networks"]
     assert sandbox["ports"] == [f"127.0.0.1:{issuer.port}:{parameters['port']}"]
+    assert SERVICES["sandbox"]["healthcheck"]["test"] == ["CMD", "probe", str(parameters["port"]), "/"]
     assert str(issuer.hostname).endswith(".localhost")
 
 
@@ -470,8 +545,8 @@ def test_the_commands_of_the_document_are_real() -> None:
 
 
 def test_the_variables_of_the_document_are_the_composition_s_own() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", read("docs/docker.md"), re.MULTILINE)
-    assert {name for name, _ in rows} == COMPOSE_VARIABLES
-    [port] = SERVICES["entry"]["ports"]
-    for name, default in rows:
-        assert default == "–" or f"${{{name}:-{default.strip('`')}}}" in port
+    rows = dict(re.findall(r"^\| `(IDV_\w+)` \| (\S+) \|", read("docs/docker.md"), re.MULTILINE))
+    assert rows.keys() == COMPOSE_VARIABLES
+    text = read("docker-compose.yml")
+    for name, default in rows.items():
+        assert f"${{{name}:-{default.strip('`')}}}" in text
