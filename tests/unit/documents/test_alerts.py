@@ -36,6 +36,7 @@ def known_series() -> dict[str, set[str]]:
     metrics = Metrics()
     metrics.request("POST", "/v1/callback", 200, 0.1)
     metrics.decision("continue", "verified")
+    metrics.callback("relay", "verified")
     metrics.provider_call("token", 200, 0.1)
     samples = [sample for family in text_string_to_metric_families(metrics.render().decode()) for sample in family.samples]
     return {sample.name: set(sample.labels) for sample in samples}
