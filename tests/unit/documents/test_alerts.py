@@ -96,7 +96,7 @@ def test_every_rule_says_how_bad_it_is_what_happens_and_where_to_read_on(alert: 
     rule = RULES[alert]
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
-    assert rule["annotations"]["runbook_url"] == f"docs/operations.md#{alert.lower()}"
+    assert rule["annotations"]["runbook_url"] == f"{{{{ $externalLabels.idv_documents }}}}/operations.md#{alert.lower()}"
 
 
 def test_every_rule_has_a_test_in_which_it_fires_alone() -> None:
