@@ -108,6 +108,9 @@ class Browser:
         )
         return self._client.send(request)
 
+    def close(self) -> None:
+        self._client.close()
+
     def answers(self, status: int) -> bool:
         try:
             return self.ask("/healthz").status_code == status
@@ -124,8 +127,8 @@ def test_https_reaches_the_service_and_each_answer_has_strict_transport_security
     with (
         serving(work, PUBLIC_URL=f"https://{NAME}") as (_, url),
         in_front_of(url.removeprefix("http://"), folder) as (plain, tls),
+        contextlib.closing(Browser(folder, tls)) as browser,
     ):
-        browser = Browser(folder, tls)
         eventually(lambda: browser.answers(200), "nginx")
         for path, method, content, status in (
             ("/healthz", "GET", None, 200),
@@ -141,8 +144,7 @@ def test_https_reaches_the_service_and_each_answer_has_strict_transport_security
 
 
 def test_while_the_service_is_away_nginx_says_so_with_strict_transport_security(folder: Path) -> None:
-    with in_front_of(f"127.0.0.1:{free_port()}", folder) as (_, tls):
-        browser = Browser(folder, tls)
+    with in_front_of(f"127.0.0.1:{free_port()}", folder) as (_, tls), contextlib.closing(Browser(folder, tls)) as browser:
         eventually(lambda: browser.answers(502), "nginx")
         assert browser.ask("/healthz").headers.get_list("Strict-Transport-Security") == ["max-age=31536000"]
 

@@ -8,7 +8,7 @@ import typer
 from app.main import create_app
 from app.operator import cli
 from app.settings import Settings
-from tests.harness.containers import REPOSITORY
+from tests.harness.containers import REPOSITORY, composition, variables_in
 from tests.unit.settings.given import REQUIRED
 
 PATTERNS = ("*.md", "docs/**/*.md", "app/api/description.md")
@@ -23,7 +23,7 @@ SECRETS = {
     for name in re.findall(r"event\.secrets\.([A-Z_]+)", path.read_text(encoding="utf-8"))
 }
 # Of Docker Compose, and of the tests.
-OTHERS = {"POSTGRES_PASSWORD", "IDV_ADDRESS", "IDV_PORT", "TEST_POSTGRES_URL", "REQUIRE_ALL"}
+OTHERS = {*variables_in(composition()), "TEST_POSTGRES_URL", "REQUIRE_ALL"}
 
 
 def text(document: str) -> str:
