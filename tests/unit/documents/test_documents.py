@@ -11,7 +11,7 @@ from app.settings import Settings
 from tests.harness.containers import REPOSITORY, composition, variables_in
 from tests.unit.settings.given import REQUIRED
 
-PATTERNS = ("*.md", "docs/**/*.md", "app/api/description.md")
+PATTERNS = ("*.md", "deploy/*.md", "docs/**/*.md", "app/api/description.md")
 DOCUMENTS = sorted(path.relative_to(REPOSITORY).as_posix() for pattern in PATTERNS for path in REPOSITORY.glob(pattern))
 COMMANDS: dict[str, typer.core.TyperCommand] = typer.main.get_command(cli.main).commands  # type: ignore[attr-defined]
 SETTINGS = {name.upper() for name in Settings.model_fields}

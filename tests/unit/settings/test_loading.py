@@ -91,7 +91,7 @@ def test_a_line_that_is_no_entry_is_told_by_its_number_for_it_may_be_part_of_a_s
 def test_names_of_compose_and_of_libraries_are_known(load: Load) -> None:
     compose = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
     named = {name for name in re.findall(r"\$\{([A-Z_]+)", compose) if name.lower() not in type(load()).model_fields}
-    assert "POSTGRES_PASSWORD" in named
+    assert "IDV_PORT" in named
     others = ("PGPASSWORD", "OTEL_EXPORTER_OTLP_ENDPOINT", "HTTPS_PROXY", "https_proxy", "COMPOSE_PROFILES", "WEB_CONCURRENCY")
     dotenv(dict.fromkeys((*named, *others), "3"))
     assert load()
