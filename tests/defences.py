@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COPIED = ("app", "migrations", "tests", "pyproject.toml", "README.md", "SECURITY.md", ".env.example", "alembic.ini")
+COPIED = ("app", "deploy", "migrations", "tests", "pyproject.toml", "README.md", "SECURITY.md", ".env.example", "alembic.ini")
 
 
 @dataclass(frozen=True, slots=True)
@@ -564,6 +564,36 @@ DEFENCES = (
         "return urlunsplit(parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower()))",
         "return value",
         "tests/unit/settings",
+    ),
+    Defence(
+        "one source cannot take every place at the entry",
+        "deploy/haproxy.cfg",
+        '    tcp-request connection reject if { sc0_conn_cur gt "${IDV_CONNECTIONS_PER_SOURCE}" }\n',
+        "",
+        "tests/system/test_entry.py",
+        only="every_place",
+    ),
+    Defence(
+        "a body that dribbles in is kept from the service",
+        "deploy/haproxy.cfg",
+        "    option http-buffer-request\n",
+        "",
+        "tests/system/test_entry.py",
+        only="dribbles",
+    ),
+    Defence(
+        "the service's role in the database is no superuser",
+        "deploy/database-role.sh",
+        "LOGIN PASSWORD :'password' NOSUPERUSER",
+        "LOGIN PASSWORD :'password' SUPERUSER",
+        "tests/system/test_database_role.py",
+    ),
+    Defence(
+        "the database's superuser has no password",
+        "deploy/database-role.sh",
+        "ALTER ROLE postgres PASSWORD NULL;\n",
+        "",
+        "tests/system/test_database_role.py",
     ),
 )
 

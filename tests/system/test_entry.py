@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,15 +12,11 @@ from pathlib import Path
 from threading import Event, Thread
 
 import httpx
-import pytest
 
 from tests.harness.containers import read
+from tests.harness.programs import program_or_skip
 from tests.harness.waiting import PATIENCE
 from tests.system.processes import eventually, free_port
-
-HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-
-pytestmark = pytest.mark.skipif(HAPROXY is None, reason="haproxy is not here (Debian: the package haproxy)")
 
 
 class Container:
@@ -78,8 +73,8 @@ def configuration(port: int, servers: list[str]) -> str:
 
 
 def _knows_init_state() -> bool:
-    assert HAPROXY
-    shown = subprocess.run([HAPROXY, "-v"], capture_output=True, text=True, check=True, timeout=PATIENCE).stdout  # noqa: S603  fixed
+    haproxy = program_or_skip("haproxy")
+    shown = subprocess.run([haproxy, "-v"], capture_output=True, text=True, check=True, timeout=PATIENCE).stdout  # noqa: S603  fixed
     [version] = re.findall(r"version (\d+)\.(\d+)", shown)[:1]
     return tuple(map(int, version)) >= (3, 1)
 
@@ -87,12 +82,12 @@ def _knows_init_state() -> bool:
 @contextmanager
 def entry(folder: Path, *containers: Container, per_source: int = 200) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A running HAProxy, and its address."""
-    assert HAPROXY
+    haproxy = program_or_skip("haproxy")
     port = free_port()
     file = folder / "haproxy.cfg"
     file.write_text(configuration(port, [container.address for container in containers]))
     environment = {"IDV_CONNECTIONS_PER_SOURCE": str(per_source)}
-    with subprocess.Popen([HAPROXY, "-W", "-db", "-f", str(file)], env=environment, stderr=subprocess.DEVNULL) as process:  # noqa: S603
+    with subprocess.Popen([haproxy, "-W", "-db", "-f", str(file)], env=environment, stderr=subprocess.DEVNULL) as process:  # noqa: S603
         try:
             eventually(lambda: _listens(port), "the entry")
             yield f"http://127.0.0.1:{port}", process
@@ -111,13 +106,13 @@ def status(url: str) -> int:
 
 
 def test_the_file_is_one_that_haproxy_takes(tmp_path: Path) -> None:
-    assert HAPROXY
+    haproxy = program_or_skip("haproxy")
     file = tmp_path / "haproxy.cfg"
     text = read("deploy/haproxy.cfg")
     file.write_text(text if _knows_init_state() else text.replace(" init-state down", ""))
     environment = {"IDV_CONNECTIONS_PER_SOURCE": "200"}
     checked = subprocess.run(  # noqa: S603  our own file
-        [HAPROXY, "-c", "-f", str(file)], env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        [haproxy, "-c", "-f", str(file)], env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert (checked.returncode, "WARNING" in checked.stderr) == (0, False), checked.stderr
 

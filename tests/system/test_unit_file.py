@@ -1,7 +1,6 @@
 """deploy/systemd/idv-gateway.service, read by the real systemd-analyze."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from app.settings import Settings
 from tests.harness.containers import composition, read
+from tests.harness.programs import program_or_skip
 from tests.harness.waiting import PATIENCE
 from tests.system.processes import IDV
 
@@ -17,9 +17,7 @@ MOST_EXPOSED = 15  # of 100: 1.5 in systemd's own words
 
 
 def analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    systemd = shutil.which("systemd-analyze")
-    if systemd is None:
-        pytest.skip("systemd-analyze is not here (Debian: the package systemd)")
+    systemd = program_or_skip("systemd-analyze")
     return subprocess.run([systemd, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE)  # noqa: S603  fixed
 
 

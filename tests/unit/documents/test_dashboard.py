@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from tests.harness.containers import read
+from tests.harness.programs import program_or_skip
 from tests.harness.waiting import PATIENCE
 from tests.unit.documents.test_alerts import TARGET_LABELS, accepted_values, known_series, selectors
 
@@ -61,9 +61,7 @@ def test_every_panel_says_what_it_shows_and_has_a_place_of_its_own() -> None:
 
 
 def test_promtool_can_read_every_expression(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not here (Debian: the package prometheus)")
+    promtool = program_or_skip("promtool")
     filled = [text.replace("$__rate_interval", "5m") for title in PANELS for text in expressions(title)]
     rules = [{"record": f"idv:panel:{number}", "expr": expression} for number, expression in enumerate(filled)]
     (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
