@@ -14,7 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COPIED = ("app", "deploy", "migrations", "tests", "pyproject.toml", "README.md", "SECURITY.md", ".env.example", "alembic.ini")
+COPIED = (
+    "app",
+    "deploy",
+    "docs",
+    "integrations",
+    "migrations",
+    "tests",
+    "pyproject.toml",
+    "README.md",
+    "SECURITY.md",
+    ".env.example",
+    "alembic.ini",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -594,6 +606,38 @@ DEFENCES = (
         "ALTER ROLE postgres PASSWORD NULL;\n",
         "",
         "tests/system/test_database_role.py",
+    ),
+    Defence(
+        "Auth0's transaction says which attempt it is about",
+        "integrations/auth0/post-login.js",
+        "verification_id: event.transaction?.metadata?.[VERIFICATION_ID]",
+        "verification_id: arrived.verification_id ?? event.transaction?.metadata?.[VERIFICATION_ID]",
+        "tests/integrations/auth0/test_actions.py",
+        "scenario",
+    ),
+    Defence(
+        "only a 200 of the gateway's own counts at Auth0",
+        "integrations/auth0/post-login.js",
+        'redirect: "error",',
+        'redirect: "follow",',
+        "tests/integrations/auth0/test_actions.py",
+        "scenario",
+    ),
+    Defence(
+        "a password reset takes the answer of its own transaction",
+        "integrations/auth0/password-reset.js",
+        'api.redirect.validateToken({ secret: event.secrets.REDIRECT_SECRET, tokenParameterName: "session_token" })',
+        'JSON.parse(Buffer.from(event.request.query.session_token.split(".")[1], "base64url"))',
+        "tests/integrations/auth0/test_actions.py",
+        "scenario",
+    ),
+    Defence(
+        "a password reset takes the answer of a step-up",
+        "integrations/auth0/password-reset.js",
+        ' && decision.verification.purpose === "step_up"',
+        "",
+        "tests/integrations/auth0/test_actions.py",
+        "scenario",
     ),
 )
 
