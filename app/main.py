@@ -173,7 +173,7 @@ def _services(settings: Settings, database: Database, provider: RelyingParty, me
             clock=clock,
         ),
         cookies=BindingCookies(settings.public_url, settings.lifetime),
-        pages=Pages(),
+        pages=Pages(product_name=settings.product_name, product_color=settings.product_color),
         database=database,
         metrics=metrics,
         api_keys=settings.keys,

@@ -1,6 +1,6 @@
 """The demo: Acme, the service and the sandbox provider, all on this machine."""
 
-from app.demo.run import Demo, Ports, everything, run_demo
+from app.demo.run import Application, Demo, Ports, everything, run_demo
 from app.demo.story import DemoFailed
 
-__all__ = ["Demo", "DemoFailed", "Ports", "everything", "run_demo"]
+__all__ = ["Application", "Demo", "DemoFailed", "Ports", "everything", "run_demo"]

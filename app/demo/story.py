@@ -38,13 +38,17 @@ async def tell(client: httpx.AsyncClient, service: str, key: str) -> None:
     _expect(await _post(client, f"{service}/v1/verifications", dict(USER)), "continue", "recently_verified")
 
 
-def invite(acme: str, docs: str, key: str, admin_key: str) -> None:
-    """Say what there is to try."""
+def invite(acme: str, service: str, key: str, admin_key: str, *, own: bool) -> None:
+    """Say what there is to try. `own`: the gateway was told of an application of the person's own."""
+    docs = f"{service}/docs"
     _step("Everything stays up. Open this in a browser, log in, and choose how the verification ends:")
     print(f"   {acme}\n")
     print(f"   For calls of your own, «Authorize» in {docs} asks for two keys:")
     print(f"   IdpKey    {key}")
     print(f"   AdminKey  {admin_key}\n")
+    if own:
+        print(f"   Your own application calls {service} with the IdpKey. Name your address in each start, as return_to or as")
+        print("   redirect_uri. Any e-mail address will do.\n")
     print("   Ctrl-C ends everything and leaves nothing behind.", flush=True)
 
 
@@ -54,8 +58,17 @@ async def _post(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> di
     print(_indented({name: _short(value) for name, value in body.items()}))
     print(f"   {response.status_code}")
     answer: dict[str, Any] = response.json()
-    print(_indented({name: answer.get(name) for name in ("action", "reason", "claims")}))
+    print(_indented(_gist(answer)))
     return answer
+
+
+def _gist(answer: dict[str, Any]) -> dict[str, Any]:
+    """What the next step needs of an answer; an ellipsis stands for the rest."""
+    gist = {name: answer.get(name) for name in ("action", "reason", "claims")}
+    if answer.get("redirect_url"):
+        shown = {name: answer["verification"][name] for name in ("id", "status")}
+        gist |= {"redirect_url": _short(answer["redirect_url"]), "verification": {**shown, "…": "…"}}
+    return gist
 
 
 def _expect(answer: dict[str, Any], action: str, reason: str) -> None:

@@ -21,7 +21,7 @@ from app.api.schemas import UserStatusView, VerificationPage, VerificationQuery
 from app.core import api_keys
 from app.core.domain import Reason, Status, UserStatus, utc_now
 from app.core.errors import DatabaseUnavailable, TracesRemain
-from app.demo import DemoFailed, run_demo
+from app.demo import Application, DemoFailed, run_demo
 from app.main import open_services
 from app.operator import env_file, secret_files, server
 from app.operator import report as tables
@@ -302,11 +302,13 @@ def api_key(name: Annotated[str, typer.Argument(help="Who will hold the key; it 
 @main.command()
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Verify one user and exit.")] = False,
+    return_to: Annotated[str | None, typer.Option(help="Where the hosted flow may return to: your own application.")] = None,
+    redirect_uri: Annotated[str | None, typer.Option(help="A redirect URI of your own application, for the relay flow.")] = None,
 ) -> None:
     """Run everything on this machine, with the sandbox provider: verify one user, then stay up to be tried."""
     configure_logging("warning", "console")
     try:
-        run_demo(stay=not once)
+        run_demo(Application(return_to, redirect_uri), stay=not once)
     except DemoFailed as error:
         _fail(f"The demo failed: {error}")
 

@@ -39,11 +39,39 @@ def test_once_tells_the_story_and_ends(work: Workplace) -> None:
     assert re.findall(r"^(\d)\. \S", told.stdout, re.MULTILINE) == ["1", "2", "3", "4"]
     reasons = re.findall(r'"reason": "(\w+)"', told.stdout)
     assert reasons == ["never_verified", "verified", "recently_verified"]
+    first_step = told.stdout.partition("\n2. ")[0]
+    [redirect_url] = re.findall(r'"redirect_url": "(http\S+…)"', first_step)
+    [verification_id] = re.findall(r'"verification": {\s+"id": "(idv_\w+)",', first_step)
+    later = told.stdout.partition("\n2. ")[2]
+    assert f"GET {redirect_url}" in later
+    assert f'"verification_id": "{verification_id}"' in later
     claim = json.loads(re.findall(r'"https://incode.com/idv": ({.*?\n {7}})', told.stdout, re.DOTALL)[0])
     assert claim["completed"] is True
     assert claim["pii"]["name"]
     assert list(work.temporary.iterdir()) == []
     assert list(work.folder.iterdir()) == []
+
+
+def test_it_can_be_pointed_at_an_application_of_ones_own(work: Workplace) -> None:
+    own = "http://127.0.0.1:3001/continue"
+    with work.running("demo", "--return-to", own, "--redirect-uri", f"{own}/relay") as demo:
+        demo.wait_until(lambda: invited(demo), "the invitation")
+        [service] = re.findall(r"Your own application calls (\S+) ", demo.output)
+        [key] = re.findall(r"IdpKey +(\S+)", demo.output)
+        headers = {"Authorization": f"Bearer {key}"}
+        body = {"user_id": "me", "flow": "hosted", "return_to": own, "state": "mine"}
+        with httpx.Client(timeout=PATIENCE, verify=NO_TLS) as browser:
+            started = browser.post(f"{service}/v1/verifications", json=body, headers=headers).json()
+            at_provider = browser.get(started["redirect_url"]).headers["Location"]
+            back = browser.get(browser.get(f"{at_provider}&outcome=verified").headers["Location"])
+        assert back.headers["Location"].startswith(f"{own}?state=mine&session_token=")
+
+
+def test_an_address_that_the_service_does_not_take_is_said_in_one_line(work: Workplace) -> None:
+    told = work.run("demo", "--once", "--return-to", "http://app.example/continue")
+    assert told.returncode == 2
+    assert told.stderr.startswith("The demo failed: return_urls: ")
+    assert len(told.stderr.splitlines()) == 1
 
 
 def test_it_stays_up_beside_busy_ports_and_prints_one_address_where_acme_logs_people_in(work: Workplace) -> None:
@@ -66,7 +94,7 @@ def test_it_stays_up_beside_busy_ports_and_prints_one_address_where_acme_logs_pe
         service = docs.removesuffix("/docs")
         keys = dict(re.findall(r"^ *(\w+Key) +(\S+)$", demo.output, re.MULTILINE))
         document = httpx.get(service + "/openapi.json", timeout=PATIENCE, verify=NO_TLS).json()
-        assert keys.keys() == document["components"]["securitySchemes"].keys()
+        assert keys.keys() == {"IdpKey", "AdminKey"} <= document["components"]["securitySchemes"].keys()
         for scheme, reset in (("IdpKey", 403), ("AdminKey", 200)):
             with httpx.Client(
                 base_url=service, headers={"Authorization": f"Bearer {keys[scheme]}"}, timeout=PATIENCE, verify=NO_TLS
