@@ -18,7 +18,7 @@ help:
 	@echo "make defences  take each defence of SECURITY.md out and see a test go red"
 	@echo "make soak    log many users in for a minute while the provider misbehaves"
 	@echo "make bench   measure how fast the service answers on this machine"
-	@echo "make mutate  change the core in one spot at a time and see a test go red"
+	@echo "make mutate  change core and use-cases in one spot at a time and see a test go red"
 	@echo "make setup   make .venv from the lock file (the others do it by themselves)"
 	@echo "make release  check that version, changelog and tag belong together"
 	@echo "make lock    choose the newest versions again and write the lock files"
@@ -70,7 +70,7 @@ soak: setup
 bench: setup
 	@$(BIN)/python -m tests.bench
 
-# Changes the pure core in one spot at a time, and shows the changes that no test notices. It takes some minutes.
+# Changes the core and the use-cases in one spot at a time, and shows the changes that no test notices. It may take hours.
 mutate: setup
 	$(BIN)/python tests/mutation.py
 
