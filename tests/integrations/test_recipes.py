@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.harness.loopback import NO_TLS
-from tests.harness.node import node_or_skip
+from tests.harness.programs import program_or_skip
 from tests.harness.service import CLAIM, query_of
 from tests.harness.waiting import PATIENCE
 from tests.integrations.documents import check_exchanges, page
@@ -42,7 +42,7 @@ def code(provider: str) -> str:
 def in_node(script: str, user_id: str, url: str, key: str) -> Claims:
     given = f"const [user_id, IDV_URL, IDV_API_KEY] = {json.dumps([user_id, url, key])};\n"
     ran = subprocess.run(  # noqa: S603  the page's own code
-        [node_or_skip(), "-e", given + script], capture_output=True, text=True, timeout=PATIENCE, check=True
+        [program_or_skip("node"), "-e", given + script], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     claims: Claims = json.loads(ran.stdout)
     return claims

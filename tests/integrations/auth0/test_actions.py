@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.harness.containers import REPOSITORY
-from tests.harness.node import node_or_skip
+from tests.harness.programs import program_or_skip
 from tests.harness.waiting import PATIENCE
 from tests.integrations.documents import check_exchanges, heard, page
 from tests.system.processes import ADMIN_KEY, IDP_KEY, SETTINGS, Workplace, answers, free_port
@@ -58,7 +58,7 @@ def world(work: Workplace) -> Iterator[dict[str, str]]:
 
 
 def test_the_actions_go_through_every_scenario(tmp_path: Path) -> None:
-    node = node_or_skip()
+    node = program_or_skip("node")
     recording = tmp_path / "wire.ndjson"
     scenarios = sorted(str(path) for path in HERE.glob("*.test.mjs"))
     with world(Workplace(tmp_path)) as environment:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.harness.loopback import NO_TLS
-from tests.harness.node import node_or_skip
+from tests.harness.programs import program_or_skip
 from tests.harness.service import CLAIM
 from tests.harness.waiting import PATIENCE
 from tests.integrations.documents import check_exchanges, page
@@ -66,7 +66,7 @@ def fastapi_login(folder: Path, _: pytest.TempPathFactory) -> Sequence[str | Pat
 
 
 def express_login(folder: Path, folders: pytest.TempPathFactory) -> Sequence[str | Path]:
-    node = node_or_skip()
+    node = program_or_skip("node")
     write(folder, {"login.js": code("your-own-login-express.md", "js"), "yours.js": YOURS_JS, "serve.js": SERVE_JS})
     shutil.copy(HERE / "package.json", folder)
     (folder / "node_modules").symlink_to(express_or_skip(folders.getbasetemp().parent))
