@@ -30,7 +30,7 @@ from app.flows.hosted import HostedFlow, PageKind
 from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
 from app.flows.verification import Verifications
-from app.oidc import RelyingParty, new_client
+from app.oidc import RelyingParty
 from app.settings import Settings, load_settings
 from app.storage.database import Database
 from app.storage.encryption import Cipher
@@ -125,19 +125,17 @@ async def open_services(
         tracing.provider_call(endpoint, status, seconds)
 
     database = Database(settings.database_url.get_secret_value(), on_connection=metrics.connection)
-    async with new_client(request_seconds=settings.http_timeout_seconds) as client:
-        provider = RelyingParty(
-            settings.provider,
-            client,
-            now=lambda: clock().timestamp(),
-            monotonic=monotonic,
-            observe=observe,
-            on_key_refetch=metrics.key_refetch,
-        )
-        try:
-            yield _services(settings, database, provider, metrics, clock)
-        finally:
-            await database.close()
+    provider = RelyingParty(
+        settings.provider,
+        now=lambda: clock().timestamp(),
+        monotonic=monotonic,
+        observe=observe,
+        on_key_refetch=metrics.key_refetch,
+    )
+    try:
+        yield _services(settings, database, provider, metrics, clock)
+    finally:
+        await database.close()
 
 
 def from_environment() -> FastAPI:

@@ -74,7 +74,8 @@ class Exchange:
         kept = consumed.secrets
         grant = AuthorizationGrant(code=code, code_verifier=kept.code_verifier, nonce=kept.nonce, redirect_uri=kept.redirect_uri)
         try:
-            authentication = await self._provider.authenticate(grant, deadline=deadline)
+            async with self._provider.conversation() as conversation:
+                authentication = await conversation.authenticate(grant, deadline=deadline)
             return read_verdict(authentication, keep_tokens=self._keep_tokens)
         except ProtocolError as error:
             return failure_of(error)

@@ -3,7 +3,7 @@
 What stands here is its public face; the modules behind it are its own.
 """
 
-from app.oidc.client import Authentication, AuthorizationGrant, ProviderConfig, RelyingParty, TokenAnswer
+from app.oidc.client import Authentication, AuthorizationGrant, Conversation, ProviderConfig, RelyingParty
 from app.oidc.client_auth import ClientAuthMethod, ClientCredentials
 from app.oidc.errors import (
     Endpoint,
@@ -15,12 +15,12 @@ from app.oidc.errors import (
     TokenEndpointError,
     UserinfoSubMismatch,
 )
-from app.oidc.http import new_client
 from app.oidc.id_token import ALGORITHMS
 from app.oidc.jws import SignatureInvalid, sign_hs256, verify_hs256
 from app.oidc.metadata import ProviderMetadata, is_loopback, is_safe_url
 from app.oidc.pkce import new_code_verifier
 from app.oidc.strict_json import object_without_duplicates, parse_object
+from app.oidc.token_answer import TokenAnswer
 
 __all__ = [
     "ALGORITHMS",
@@ -28,6 +28,7 @@ __all__ = [
     "AuthorizationGrant",
     "ClientAuthMethod",
     "ClientCredentials",
+    "Conversation",
     "Endpoint",
     "IdTokenInvalid",
     "IssuerMismatch",
@@ -43,7 +44,6 @@ __all__ = [
     "UserinfoSubMismatch",
     "is_loopback",
     "is_safe_url",
-    "new_client",
     "new_code_verifier",
     "object_without_duplicates",
     "parse_object",

@@ -36,6 +36,11 @@ class Cached(Generic[T]):
         self._forced_at = float("-inf")
         self._fetching: asyncio.Task[T] | None = None
 
+    @property
+    def at_hand(self) -> T | None:
+        """The document as it was fetched last, however long ago; None before the first time."""
+        return self._value
+
     async def get(self) -> T:
         """The document. Raises ProtocolError when there is none to be had."""
         value, now = self._value, self._monotonic()

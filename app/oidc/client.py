@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
@@ -22,17 +23,12 @@ from app.oidc.errors import (
     ProtocolError,
     ProviderUnavailable,
     Reason,
-    TokenEndpointError,
     UserinfoSubMismatch,
 )
 from app.oidc.http import Answer
 from app.oidc.id_token import Expectation
 from app.oidc.metadata import ProviderMetadata
-
-# RFC 6749 section 5.2.
-_TOKEN_ERRORS = frozenset({
-    "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
-})  # fmt: skip
+from app.oidc.token_answer import TokenAnswer, read_token_answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +56,6 @@ class AuthorizationGrant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenAnswer:
-    """A successful token response (RFC 6749 section 5.1)."""
-
-    id_token: str = field(repr=False)
-    access_token: str = field(repr=False)
-    token_type: str
-    expires_in: Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Authentication:
     """The claims of an ID token that passed every check, with userinfo of the same subject, or None without a usable one."""
 
@@ -78,13 +64,27 @@ class Authentication:
     tokens: TokenAnswer
 
 
+class Conversation:
+    """What one callback has to say to the provider, on one connection that is no other callback's (decision 0021)."""
+
+    def __init__(self, provider: RelyingParty, line: http.Line) -> None:
+        self._provider = provider
+        self._line = line
+
+    async def authenticate(self, grant: AuthorizationGrant, *, deadline: float) -> Authentication:
+        """Exchange a code, once, and validate what comes back, before `deadline` (seconds of the event loop's clock).
+
+        Raises ProtocolError. Userinfo may stay away.
+        """
+        return await self._provider._authenticate(grant, self._line, deadline)
+
+
 class RelyingParty:
     """A client of one provider. It does no I/O until asked; `now` gives seconds since 1970, `monotonic` seconds."""
 
     def __init__(
         self,
         config: ProviderConfig,
-        client: httpx.AsyncClient,
         *,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -92,7 +92,7 @@ class RelyingParty:
         on_key_refetch: Callable[[], None] | None = None,
     ) -> None:
         self._config = config
-        self._transport = http.Transport(client, request_seconds=config.request_seconds, observe=observe)
+        self._http = http.Client(request_seconds=config.request_seconds, observe=observe)
         self._now = now
         self._metadata = Cached(self._load_metadata, monotonic)
         self._keys = Cached(self._load_keys, monotonic, on_key_refetch)
@@ -132,23 +132,30 @@ class RelyingParty:
         elif not hmac.compare_digest(iss.encode(), self._config.issuer.encode()):
             raise IssuerMismatch
 
-    async def authenticate(self, grant: AuthorizationGrant, *, deadline: float) -> Authentication:
-        """Exchange a code, once, and validate what comes back, before `deadline` (seconds of the event loop's clock).
+    @asynccontextmanager
+    async def conversation(self) -> AsyncIterator[Conversation]:
+        """A conversation whose connection begins to be opened at once, and is closed at the block's end.
 
-        Raises ProtocolError. Userinfo may stay away.
+        The connection is not waited for, so enter while there is something else to do, such as asking the database.
         """
+        async with self._http.line() as line:
+            if known := self._metadata.at_hand:
+                line.prepare(known.token_endpoint)
+            yield Conversation(self, line)
+
+    async def _authenticate(self, grant: AuthorizationGrant, line: http.Line, deadline: float) -> Authentication:
         try:
             async with asyncio.timeout_at(deadline):
                 provider = await self.metadata()
-                tokens = await self._exchange(grant, provider)
+                tokens = await self._exchange(grant, provider, line)
                 claims = await self._validate(tokens, grant.nonce)
         except TimeoutError:
             raise ProviderUnavailable(None, Reason.LATE) from None
         left = min(self._config.request_seconds, deadline - asyncio.get_running_loop().time())
-        userinfo = await self._userinfo(provider, tokens.access_token, claims["sub"], left)
+        userinfo = await self._userinfo(provider, tokens.access_token, claims["sub"], line, left)
         return Authentication(id_token=claims, userinfo=userinfo, tokens=tokens)
 
-    async def _exchange(self, grant: AuthorizationGrant, provider: ProviderMetadata) -> TokenAnswer:
+    async def _exchange(self, grant: AuthorizationGrant, provider: ProviderMetadata, line: http.Line) -> TokenAnswer:
         form, headers = client_auth.authenticate(
             self._config.credentials, token_endpoint=provider.token_endpoint, now=self._now()
         )
@@ -159,8 +166,7 @@ class RelyingParty:
             "code_verifier": grant.code_verifier,
         }
         headers["Accept"] = "application/json"
-        request = self._transport.client.build_request("POST", provider.token_endpoint, data=form, headers=headers)
-        return _read_token_answer(await self._transport.send(request, Endpoint.TOKEN))
+        return read_token_answer(await line.post_form(provider.token_endpoint, Endpoint.TOKEN, headers, form))
 
     async def _validate(self, tokens: TokenAnswer, nonce: str) -> Mapping[str, Any]:
         signed = await self._verify_signature(tokens.id_token)
@@ -177,7 +183,7 @@ class RelyingParty:
             return id_token.verify_signature(token, await self._keys.refetch(), algorithms)
 
     async def _userinfo(
-        self, provider: ProviderMetadata, access_token: str, subject: str, timeout: float
+        self, provider: ProviderMetadata, access_token: str, subject: str, line: http.Line, timeout: float
     ) -> Mapping[str, Any] | None:
         """Userinfo of `subject`; None when it cannot be had. Raises UserinfoSubMismatch."""
         if provider.userinfo_endpoint is None or timeout <= 0:
@@ -185,8 +191,8 @@ class RelyingParty:
         headers = {"Authorization": f"Bearer {access_token}", "Accept": "application/json, application/jwt"}
         try:
             async with asyncio.timeout(timeout):
-                request = self._transport.client.build_request("GET", provider.userinfo_endpoint, headers=headers)
-                claims = await self._read_userinfo(await self._transport.send(request, Endpoint.USERINFO))
+                answer = await line.get(provider.userinfo_endpoint, Endpoint.USERINFO, headers)
+                claims = await self._read_userinfo(answer)
         except (ProtocolError, TimeoutError):
             return None
         if not isinstance(claims.get("sub"), str):
@@ -219,44 +225,8 @@ class RelyingParty:
 
     async def _load_metadata(self) -> ProviderMetadata:
         url = self._config.server_url + metadata.WELL_KNOWN
-        document = await self._transport.get_json(url, Endpoint.DISCOVERY)
+        document = await self._http.get_json(url, Endpoint.DISCOVERY)
         return metadata.parse(document, issuer=self._config.issuer, allow_http=self._config.allow_http)
 
     async def _load_keys(self) -> tuple[jwks.Jwk, ...]:
-        return jwks.parse(await self._transport.get_json((await self.metadata()).jwks_uri, Endpoint.KEYS))
-
-
-def _read_token_answer(answer: Answer) -> TokenAnswer:
-    """The token answer, or the error in it: TokenEndpointError, ProviderUnavailable, IdTokenInvalid without an ID token."""
-    if answer.status == httpx.codes.OK:
-        body = answer.json_object()
-        if "error" in body:
-            raise _token_error(body)
-        return _token_answer(body)
-    if answer.status not in {httpx.codes.BAD_REQUEST, httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        raise ProviderUnavailable(answer.endpoint, Reason.STATUS, answer.status)
-    try:
-        error = _token_error(answer.json_object())
-    except ProviderUnavailable:
-        error = TokenEndpointError("token_exchange_failed")
-    if answer.status == httpx.codes.UNAUTHORIZED and error.code == "token_exchange_failed":
-        # RFC 6749 section 5.2 reserves 401 for failed client authentication.
-        error = TokenEndpointError("invalid_client")
-    raise error
-
-
-def _token_error(body: Mapping[str, Any]) -> TokenEndpointError:
-    error = body.get("error")
-    return TokenEndpointError(error if isinstance(error, str) and error in _TOKEN_ERRORS else "token_exchange_failed")
-
-
-def _token_answer(body: Mapping[str, Any]) -> TokenAnswer:
-    access_token, token_type = body.get("access_token"), body.get("token_type")
-    if not isinstance(access_token, str) or not access_token or not access_token.isascii() or not access_token.isprintable():
-        raise ProviderUnavailable(Endpoint.TOKEN, Reason.NO_ACCESS_TOKEN)
-    if not isinstance(token_type, str) or token_type.lower() != "bearer":
-        raise ProviderUnavailable(Endpoint.TOKEN, Reason.NOT_BEARER)
-    token = body.get("id_token")
-    if not isinstance(token, str) or not token.isascii():
-        raise IdTokenInvalid("missing")
-    return TokenAnswer(id_token=token, access_token=access_token, token_type=token_type, expires_in=body.get("expires_in"))
+        return jwks.parse(await self._http.get_json((await self.metadata()).jwks_uri, Endpoint.KEYS))

@@ -1,4 +1,4 @@
-"""One bounded HTTP exchange with the provider: a total deadline, a size cap, no redirect, no compression, nothing kept."""
+"""What is said to the provider over HTTP, within bounds: a total deadline, a size cap, no redirect, no compression, no cookie."""
 
 from __future__ import annotations
 
@@ -7,31 +7,25 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import getproxies_environment, proxy_bypass
 
 import httpx
 
 from app.oidc import strict_json
 from app.oidc.errors import Endpoint, ProviderUnavailable, Reason
+from app.oidc.faults import reason_of
+from app.oidc.transport import MAX_BODY_BYTES, OneConnection
+from app.oidc.trust import TrustStoreUnreadable, tls_context
 
-MAX_ANSWER_BYTES = 1024 * 1024
-MAX_CONNECTIONS = 100
+MAX_CALLS = 100
 Observe = Callable[[Endpoint, int | None, float], None]
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def ignore(_endpoint: Endpoint, _status: int | None, _seconds: float) -> None:
     """Observe nothing."""
-
-
-def new_client(*, request_seconds: float) -> httpx.AsyncClient:
-    """A client that carries nothing over from one call to the next: no connection, no cookie."""
-    return httpx.AsyncClient(
-        timeout=request_seconds,
-        # On a connection that is used again, bytes after one answer would be read as the next person's (response splitting).
-        limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0),
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +39,12 @@ class Answer:
     date: str | None = None
 
     def json_object(self) -> dict[str, Any]:
-        """The body as a JSON object; raises ProviderUnavailable when it is none or is not labelled as JSON."""
-        if self.media_type != "application/json" and not self.media_type.endswith("+json"):
+        """The body as a JSON object; raises ProviderUnavailable when it is none or is not labelled as JSON.
+
+        A key set may be labelled as text, as a server does that keeps it as a file whose kind it does not know.
+        """
+        labelled = self.media_type == "application/json" or self.media_type.endswith("+json")
+        if not labelled and not (self.endpoint is Endpoint.KEYS and self.media_type == "text/plain"):
             raise ProviderUnavailable(self.endpoint, Reason.NOT_LABELLED)
         try:
             return strict_json.parse_object(self.body)
@@ -54,33 +52,28 @@ class Answer:
             raise ProviderUnavailable(self.endpoint, Reason.NOT_JSON) from None
 
 
-class Transport:
-    """Sends requests over one client. `observe` is told of each call: endpoint, HTTP status or None, seconds."""
+class Client:
+    """Opens lines to the provider. `observe` is told of each call: endpoint, HTTP status or None, seconds.
 
-    def __init__(self, client: httpx.AsyncClient, *, request_seconds: float, observe: Observe = ignore) -> None:
-        self.client = client
-        self._request_seconds = request_seconds
-        self._observe = observe
+    `request_seconds` bounds one call, from connecting to the last byte. Proxies are those of the environment.
+    """
 
-    async def send(self, request: httpx.Request, endpoint: Endpoint) -> Answer:
-        """Send once and read the whole answer in time. Raises ProviderUnavailable, never retries."""
-        began, status = time.perf_counter(), None
-        try:
-            async with _closing_connections(request), asyncio.timeout(self._request_seconds):
-                answer = await _exchange(self.client, request, endpoint)
-            status = answer.status
-        except (TimeoutError, httpx.TimeoutException):
-            raise ProviderUnavailable(endpoint, Reason.LATE) from None
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError):
-            raise ProviderUnavailable(endpoint, Reason.FAILED) from None
-        finally:
-            self._observe(endpoint, status, time.perf_counter() - began)
-        return answer
+    def __init__(self, *, request_seconds: float, observe: Observe = ignore) -> None:
+        self.request_seconds = request_seconds
+        self.observe = observe
+        self.places = asyncio.Semaphore(MAX_CALLS)
+        self._proxies = getproxies_environment()
+
+    @asynccontextmanager
+    async def line(self) -> AsyncIterator[Line]:
+        """A line that is the caller's alone, and that leaves nothing open behind it."""
+        async with AsyncExitStack() as closing:
+            yield Line(self, closing)
 
     async def get(self, url: str, endpoint: Endpoint) -> Answer:
-        """What is at `url`. Raises ProviderUnavailable for any other status than 200."""
-        request = self.client.build_request("GET", url, headers={"Accept": "application/json"})
-        answer = await self.send(request, endpoint)
+        """What is at `url`, on a line of its own. Raises ProviderUnavailable for any other status than 200."""
+        async with self.line() as line:
+            answer = await line.get(url, endpoint, {"Accept": "application/json"})
         if answer.status != httpx.codes.OK:
             raise ProviderUnavailable(endpoint, Reason.STATUS, answer.status)
         return answer
@@ -89,31 +82,81 @@ class Transport:
         """The JSON object at `url`. Raises ProviderUnavailable for any other status than 200, and for any other body."""
         return (await self.get(url, endpoint)).json_object()
 
+    def proxy_for(self, url: httpx.URL) -> str | None:
+        """The proxy that the environment names for `url` (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY)."""
+        proxy = self._proxies.get(url.scheme) or self._proxies.get("all")
+        names = (url.host, f"[{url.host}]") if ":" in url.host else (url.host,)
+        if not proxy or any(proxy_bypass(name) for name in names):
+            return None
+        return proxy if "://" in proxy else f"http://{proxy}"
 
-@asynccontextmanager
-async def _closing_connections(request: httpx.Request) -> AsyncIterator[None]:
-    """Close what the call opens, however it ends: a TLS handshake that is given up would keep its socket."""
-    async with AsyncExitStack() as stack:
+
+class Line:
+    """One or a few calls about one person, on one connection where the provider allows it."""
+
+    def __init__(self, client: Client, closing: AsyncExitStack) -> None:
+        self._client = client
+        self._closing = closing
+        self._direct = OneConnection()
+        closing.push_async_callback(self._direct.aclose)
+
+    def prepare(self, url: str) -> None:
+        """Begin to connect, so that the first call need not wait for it."""
+        if self._client.proxy_for(parsed := httpx.URL(url)) is None:
+            self._direct.prepare(parsed)
+
+    async def get(self, url: str, endpoint: Endpoint, headers: Mapping[str, str]) -> Answer:
+        """GET `url`, once. Raises ProviderUnavailable."""
+        return await self._send("GET", url, endpoint, headers, b"")
+
+    async def post_form(self, url: str, endpoint: Endpoint, headers: Mapping[str, str], form: Mapping[str, str]) -> Answer:
+        """POST a form to `url`, once. Raises ProviderUnavailable."""
+        return await self._send("POST", url, endpoint, {**headers, **_FORM}, urlencode(form).encode("ascii"))
+
+    async def _send(self, method: str, url: str, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Answer:
+        # Asking for no compression, and refusing it, leaves no room for a small answer that unpacks to gigabytes.
+        request = httpx.Request(method, url, headers={**headers, "Accept-Encoding": "identity"}, content=body or None)
+        proxy = self._client.proxy_for(request.url)
+        began, status = time.perf_counter(), None
+        try:
+            async with asyncio.timeout(self._client.request_seconds), self._client.places:
+                transport = self._by_proxy(proxy, request, endpoint) if proxy else self._direct
+                answer = await _exchange(transport, request, endpoint)
+            status = answer.status
+        except (TimeoutError, httpx.TimeoutException):
+            is_connecting = proxy is None and not self._direct.is_connected
+            raise ProviderUnavailable(endpoint, Reason.CONNECTION_LATE if is_connecting else Reason.LATE) from None
+        except (OSError, httpx.HTTPError, httpx.StreamError, TrustStoreUnreadable) as error:
+            raise ProviderUnavailable(endpoint, reason_of(error, by_proxy=proxy is not None)) from None
+        finally:
+            self._client.observe(endpoint, status, time.perf_counter() - began)
+        return answer
+
+    def _by_proxy(self, proxy: str, request: httpx.Request, endpoint: Endpoint) -> httpx.AsyncBaseTransport:
+        try:
+            transport = httpx.AsyncHTTPTransport(proxy=proxy, verify=tls_context())
+        except (httpx.InvalidURL, ValueError, ImportError):
+            raise ProviderUnavailable(endpoint, Reason.PROXY_UNUSABLE) from None
+        self._closing.push_async_callback(transport.aclose)
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
+            # A TLS handshake that is given up would keep its socket.
             if event == "connection.connect_tcp.complete":
-                stack.push_async_callback(info["return_value"].aclose)
+                self._closing.push_async_callback(info["return_value"].aclose)
 
         request.extensions["trace"] = trace
-        yield
+        return transport
 
 
-async def _exchange(client: httpx.AsyncClient, request: httpx.Request, endpoint: Endpoint) -> Answer:
-    # Asking for no compression, and refusing it, leaves no room for a small answer that unpacks to gigabytes.
-    request.headers["Accept-Encoding"] = "identity"
-    response = await client.send(request, stream=True, follow_redirects=False)
+async def _exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request, endpoint: Endpoint) -> Answer:
+    response = await transport.handle_async_request(request)
     try:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise ProviderUnavailable(endpoint, Reason.COMPRESSED)
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
+            if len(body) > MAX_BODY_BYTES:
                 raise ProviderUnavailable(endpoint, Reason.OVERSIZED)
     finally:
         await response.aclose()

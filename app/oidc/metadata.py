@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import httpx
 from app.oidc.errors import Endpoint, ProviderUnavailable, Reason
 
 WELL_KNOWN = "/.well-known/openid-configuration"
+_LAST_LABEL_OF_AN_ADDRESS = re.compile(r"(^|\.)(\d+|0[xX][0-9a-fA-F]*)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,37 @@ def is_safe_url(url: str, *, allow_http: bool) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and (allow_http or is_loopback(parts.hostname)))
 
 
+def is_safe_endpoint(url: str, *, issuer: str, allow_http: bool) -> bool:
+    """Whether an issuer's discovery may send us, and the secret, to `url`.
+
+    An https issuer names https addresses only; only one on this machine names others on it; nobody names a link-local one,
+    where clouds answer with credentials.
+    """
+    if not is_safe_url(url, allow_http=allow_http):
+        return False
+    named, own = urlsplit(url), urlsplit(issuer)
+    if own.scheme == "https" and named.scheme != "https":
+        return False
+    host = (named.hostname or "").rstrip(".")
+    address = _address(host)
+    if address is None:
+        # A last label of digits is an address in a spelling that resolvers read, and this does not (127.1, 0x7f000001).
+        is_near = host == "localhost" or host.endswith(".localhost")
+        return not _LAST_LABEL_OF_AN_ADDRESS.search(host) and (not is_near or is_loopback(own.hostname or ""))
+    if address.is_link_local or address.is_multicast:
+        return False
+    return not (address.is_loopback or address.is_unspecified) or is_loopback(own.hostname or "")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
 def parse(document: Mapping[str, Any], *, issuer: str, allow_http: bool) -> ProviderMetadata:
     """The metadata in a discovery document; its issuer must be ours exactly (section 4.3). Raises ProviderUnavailable."""
     if document.get("issuer") != issuer:
@@ -61,7 +94,7 @@ def parse(document: Mapping[str, Any], *, issuer: str, allow_http: bool) -> Prov
 
     def endpoint(name: str) -> str:
         url = document.get(name)
-        if not isinstance(url, str) or not is_safe_url(url, allow_http=allow_http):
+        if not isinstance(url, str) or not is_safe_endpoint(url, issuer=issuer, allow_http=allow_http):
             raise ProviderUnavailable(Endpoint.DISCOVERY, Reason.UNSAFE_ENDPOINT, name)
         return url
 

@@ -142,6 +142,10 @@ def as_json(body: bytes, status: int = 200, headers: dict[str, str] | None = Non
     return Response(body, status, headers, "application/json")
 
 
+def labelled_as_text(body: bytes) -> Response:
+    return Response(body, media_type="text/plain")
+
+
 def compressed(body: bytes, *codings: str) -> Response:
     response = as_json(body)
     for coding in codings:
@@ -155,7 +159,6 @@ DEFLATE_BOMB = zlib.compress(bytes(16 * MIB), 1)
 NOT_LABELLED, NO_OBJECT, COMPRESSED = "not labelled as JSON", "not a JSON object", "compressed though not asked to"
 ANSWERS: dict[str, tuple[Answer, str]] = {
     "labelled as HTML": (lambda body: Response(body, media_type="text/html"), NOT_LABELLED),
-    "labelled as text": (lambda body: Response(body, media_type="text/plain"), NOT_LABELLED),
     "labelled as JavaScript": (lambda body: Response(body, media_type="text/javascript"), NOT_LABELLED),
     "labelled as a form": (lambda body: Response(body, media_type="application/x-www-form-urlencoded"), NOT_LABELLED),
     "labelled as nearly JSON": (lambda body: Response(body, media_type="application/jsonp"), NOT_LABELLED),
@@ -209,6 +212,20 @@ async def test_an_answer_that_is_none(
     assert provider.asked == asked_up_to(endpoint)
     if endpoint == "discovery":
         await assert_no_login_starts(service, words)
+
+
+@pytest.mark.parametrize("endpoint", [one for one in ORDER if one != "jwks"])
+async def test_text_is_no_answer(
+    make_service: MakeService, provider: TamperedProvider, login: Login, endpoint: BackChannel
+) -> None:
+    service = await make_service()
+    provider.rewrite(endpoint, labelled_as_text)
+    await assert_the_fault_is_an_outcome(service, login, endpoint, NOT_LABELLED)
+
+
+async def test_a_key_set_that_is_labelled_as_text_is_one(service: Service, provider: TamperedProvider) -> None:
+    provider.rewrite("jwks", labelled_as_text)
+    assert gist(await service.verify(USER)) == ("continue", "verified")
 
 
 FINE: dict[str, Answer] = {
@@ -288,7 +305,8 @@ async def test_a_redirect_to_the_same_server_is_not_followed(
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 LARGE = HEAD + b"Content-Length: 1000000000000\r\n\r\n"
-FAILED, LATE, OVERSIZED = "connection failed", "no answer in time", "answer over 1 MiB"
+CLOSED, NOT_HTTP = "the connection was closed", "not an HTTP answer"
+LATE, OVERSIZED = "no answer in time", "answer over 1 MiB"
 
 
 async def _hang_up_after_the_request(call: Call) -> None:
@@ -312,29 +330,29 @@ BROKEN: dict[str, tuple[Script, str]] = {
     "a chunked body without end": (pouring(CHUNKED, b"8000\r\n" + b" " * 0x8000 + b"\r\n"), OVERSIZED),
     "small chunks without end": (pouring(CHUNKED, (b"20\r\n" + b" " * 0x20 + b"\r\n") * 1000), OVERSIZED),
     "a body of a terabyte": (pouring(LARGE, b" " * 32768), OVERSIZED),
-    "a header without end": (pouring(HEAD + b"X: ", b"y" * 32768), FAILED),
-    "headers without end": (pouring(HEAD, b"X: y\r\n" * 1000), FAILED),
-    "a chunk size without end": (pouring(CHUNKED, b"0" * 32768), FAILED),
-    "trailers without end": (pouring(CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n" * 1000), FAILED),
-    "a body shorter than stated": (saying(HEAD + b"Content-Length: 3\r\n\r\n{}"), FAILED),
-    "a chunk cut off": (saying(CHUNKED + b"10\r\n{}"), FAILED),
-    "no last chunk": (saying(CHUNKED + b"2\r\n{}\r\n"), FAILED),
-    "headers cut off": (saying(HEAD), FAILED),
-    "hanging up at once": (hang_up_at_once, FAILED),
-    "hanging up after the request": (_hang_up_after_the_request, FAILED),
-    "a reset at once": (reset_at_once, FAILED),
-    "a reset after the request": (resetting(b""), FAILED),
-    "a reset in the headers": (resetting(HEAD), FAILED),
-    "a reset in the body": (resetting(LARGE + b"{"), FAILED),
-    "no HTTP": (saying(b"SSH-2.0-OpenSSH_9.7\r\n"), FAILED),
-    "zeros": (saying(bytes(1000)), FAILED),
-    "HTTP 0.9": (saying(b'{"keys": []}'), FAILED),
-    "HTTP 2": (saying(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00"), FAILED),
-    "two lengths": (saying(HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} "), FAILED),
-    "a negative length": (saying(HEAD + b"Content-Length: -2\r\n\r\n{}"), FAILED),
-    "a compressed transfer": (saying(HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), FAILED),
-    "a header of no name": (saying(HEAD + b": x\r\n\r\n{}"), FAILED),
-    "another protocol": (saying(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"), FAILED),
+    "a header without end": (pouring(HEAD + b"X: ", b"y" * 32768), NOT_HTTP),
+    "headers without end": (pouring(HEAD, b"X: y\r\n" * 1000), NOT_HTTP),
+    "a chunk size without end": (pouring(CHUNKED, b"0" * 32768), NOT_HTTP),
+    "trailers without end": (pouring(CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n" * 1000), NOT_HTTP),
+    "a body shorter than stated": (saying(HEAD + b"Content-Length: 3\r\n\r\n{}"), CLOSED),
+    "a chunk cut off": (saying(CHUNKED + b"10\r\n{}"), CLOSED),
+    "no last chunk": (saying(CHUNKED + b"2\r\n{}\r\n"), CLOSED),
+    "headers cut off": (saying(HEAD), CLOSED),
+    "hanging up at once": (hang_up_at_once, CLOSED),
+    "hanging up after the request": (_hang_up_after_the_request, CLOSED),
+    "a reset at once": (reset_at_once, CLOSED),
+    "a reset after the request": (resetting(b""), CLOSED),
+    "a reset in the headers": (resetting(HEAD), CLOSED),
+    "a reset in the body": (resetting(LARGE + b"{"), CLOSED),
+    "no HTTP": (saying(b"SSH-2.0-OpenSSH_9.7\r\n"), NOT_HTTP),
+    "zeros": (saying(bytes(1000)), NOT_HTTP),
+    "HTTP 0.9": (saying(b'{"keys": []}'), NOT_HTTP),
+    "HTTP 2": (saying(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00"), NOT_HTTP),
+    "two lengths": (saying(HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} "), NOT_HTTP),
+    "a negative length": (saying(HEAD + b"Content-Length: -2\r\n\r\n{}"), NOT_HTTP),
+    "a compressed transfer": (saying(HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), NOT_HTTP),
+    "a header of no name": (saying(HEAD + b": x\r\n\r\n{}"), NOT_HTTP),
+    "another protocol": (saying(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"), NOT_HTTP),
 }  # fmt: skip
 
 
@@ -400,10 +418,10 @@ async def _answer_in_plain_text(call: Call) -> None:
 
 
 HANDSHAKES: dict[str, tuple[Script, str]] = {
-    "one without end": (keep_silent, LATE),
-    "an answer in plain text": (_answer_in_plain_text, FAILED),
-    "hanging up": (hang_up_at_once, FAILED),
-    "a reset": (reset_at_once, FAILED),
+    "one without end": (keep_silent, "no connection in time"),
+    "an answer in plain text": (_answer_in_plain_text, "the port does not speak TLS"),
+    "hanging up": (hang_up_at_once, CLOSED),
+    "a reset": (reset_at_once, CLOSED),
 }
 
 
@@ -441,7 +459,7 @@ async def test_a_certificate_that_nobody_vouches_for_hears_nothing(
         ) as wire,
     ):
         service = await service_with(make_service, provider, provider_host, endpoint, wire)
-        await assert_the_fault_is_an_outcome(service, login, endpoint, FAILED)
+        await assert_the_fault_is_an_outcome(service, login, endpoint, "the certificate is not trusted")
         assert (wire.requests, elsewhere.opened) == ([], 0)
 
 

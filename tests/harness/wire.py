@@ -73,7 +73,8 @@ class Wire:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        # A RuntimeError is what uvloop raises for a connection that is gone.
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, RuntimeError):
             await self._script(Call(reader, writer, self.requests))
         writer.close()
         self.ended += 1

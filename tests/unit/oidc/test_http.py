@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from app.oidc import Endpoint, ProviderUnavailable
-from app.oidc.http import MAX_CONNECTIONS, Transport, new_client
+from app.oidc.http import MAX_CALLS, Client
 from tests.harness.waiting import until
 from tests.harness.wire import Call, Script, Wire, dripping, keep_silent, pouring, saying
 
@@ -24,16 +24,15 @@ async def test_calls_that_were_given_up_leave_every_place_free(script: Script, s
     async with (
         Wire(script).listening() as broken,
         Wire(saying(HEAD + b"\r\n{}")).listening() as sound,
-        new_client(request_seconds=PATIENT) as client,
     ):
-        hasty, patient = Transport(client, request_seconds=seconds), Transport(client, request_seconds=PATIENT)
-        calls = [hasty.get_json(broken.url.replace("http:", f"{scheme}:"), Endpoint.KEYS) for _ in range(MAX_CONNECTIONS)]
+        client = Client(request_seconds=seconds)
+        calls = [client.get_json(broken.url.replace("http:", f"{scheme}:"), Endpoint.KEYS) for _ in range(MAX_CALLS)]
         given_up = await asyncio.gather(*calls, return_exceptions=True)
 
         assert {type(one) for one in given_up} == {ProviderUnavailable}
         # These servers never hang up: it was this side that closed each connection.
         await until(lambda: broken.ended == broken.opened > 0)
-        assert await patient.get_json(sound.url, Endpoint.KEYS) == {}
+        assert await client.get_json(sound.url, Endpoint.KEYS) == {}
 
 
 async def test_calls_that_queue_for_a_place_get_no_answer_of_another() -> None:
@@ -44,10 +43,10 @@ async def test_calls_that_queue_for_a_place_get_no_answer_of_another() -> None:
             await call.hear()
             await call.say(own + foreign)
 
-    calls = MAX_CONNECTIONS + 20
-    async with Wire(split).listening() as wire, new_client(request_seconds=PATIENT) as client:
-        transport = Transport(client, request_seconds=PATIENT)
-        answers = await asyncio.gather(*(transport.get_json(wire.url, Endpoint.KEYS) for _ in range(calls)))
+    calls = MAX_CALLS + 20
+    async with Wire(split).listening() as wire:
+        client = Client(request_seconds=PATIENT)
+        answers = await asyncio.gather(*(client.get_json(wire.url, Endpoint.KEYS) for _ in range(calls)))
 
     assert answers == [{"own": 1}] * calls
     assert wire.opened == calls

@@ -195,7 +195,52 @@ def test_an_endpoint_must_be_there(name: str, value: object) -> None:
         read(**{name: value})
 
 
-@pytest.mark.parametrize("name", ENDPOINTS)
-def test_an_endpoint_may_be_plain_http_where_it_is_allowed(name: str) -> None:
-    document = {**DOCUMENT, name: "http://auth.example/x"}
-    assert getattr(parse(document, issuer=ISSUER, allow_http=True), name) == "http://auth.example/x"
+def accepts(url: str, *, issuer: str = ISSUER, allow_http: bool = False) -> bool:
+    """Whether the issuer's discovery may name `url`, as each of its endpoints."""
+    accepted = set()
+    for name in ENDPOINTS:
+        document = {**DOCUMENT, "issuer": issuer, name: url}
+        document |= {other: f"{issuer}/{other}" for other in ENDPOINTS if other != name}
+        try:
+            accepted.add(bool(getattr(parse(document, issuer=issuer, allow_http=allow_http), name) == url))
+        except ProviderUnavailable:
+            accepted.add(False)
+    assert len(accepted) == 1
+    return True in accepted
+
+
+LOOPBACK = [
+    "https://localhost/x", "https://LOCALHOST./x", "https://a.localhost/x", "https://127.0.0.1/x", "https://127.9.9.9/x",
+    "https://[::1]/x", "https://[::ffff:127.0.0.1]/x", "https://0.0.0.0/x", "https://[::]/x",
+]  # fmt: skip
+NOBODYS = [
+    "https://169.254.169.254/latest/", "https://[fe80::1]/x", "https://[::ffff:169.254.169.254]/x", "https://224.0.0.1/x",
+    "https://127.1/x", "https://2130706433/x", "https://0x7f000001/x", "https://0x7f.1/x", "https://169.16689662/x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", ["https://auth.example/x", "https://other.example:8443/x", "https://10.0.0.1/x", "https://x1/"])
+def test_an_https_issuer_names_https_endpoints(url: str) -> None:
+    assert accepts(url)
+    for allow_http in (True, False):
+        assert not accepts(url.replace("https:", "http:"), allow_http=allow_http)
+
+
+def test_an_issuer_on_plain_http_names_both_where_it_is_allowed() -> None:
+    for url in ("http://auth.example/x", "https://auth.example/x"):
+        assert accepts(url, issuer="http://auth.example", allow_http=True)
+
+
+@pytest.mark.parametrize("url", LOOPBACK)
+def test_this_machine_is_named_by_an_issuer_on_it_alone(url: str) -> None:
+    assert not accepts(url)
+    assert not accepts(url, issuer="http://auth.example", allow_http=True)
+    for issuer in ("https://localhost", "http://127.0.0.1:8000", "http://[::1]:8000"):
+        assert accepts(url, issuer=issuer)
+
+
+@pytest.mark.parametrize("url", NOBODYS)
+@pytest.mark.parametrize("issuer", [ISSUER, "https://localhost", "http://127.0.0.1:8000"])
+def test_no_issuer_names_a_link_local_address_or_one_in_disguise(url: str, issuer: str) -> None:
+    for allow_http in (True, False):
+        assert not accepts(url, issuer=issuer, allow_http=allow_http)
