@@ -1,11 +1,7 @@
 import contextlib
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 _CONFIGURATION = """
 daemon off;
@@ -26,15 +22,6 @@ http {{
     }}
 }}
 """
-
-
-def nginx_or_skip() -> str:
-    """Where nginx is; without one the test is skipped, unless REQUIRE_NGINX says that it may not be."""
-    found = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
-    if found is None and os.environ.get("REQUIRE_NGINX") != "1":
-        pytest.skip("needs nginx")
-    assert found, "REQUIRE_NGINX=1, and there is no nginx"
-    return found
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from app.core.domain import utc_now
 from app.sandbox import Client, Sandbox, SandboxConfig
 from tests.harness.chromium import chromium_or_skip, visiting
 from tests.harness.loopback import NO_TLS
-from tests.harness.nginx import nginx_or_skip, proxying
+from tests.harness.nginx import proxying
+from tests.harness.programs import program_or_skip
 from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, ProviderHost
 from tests.harness.service import Json, query_of
 from tests.harness.tables import on_sqlite_only
@@ -33,7 +34,7 @@ pytestmark = [on_sqlite_only]
 @pytest.fixture
 def behind(tmp_path: Path, work: Workplace, provider_host: ProviderHost, connected: dict[str, str]) -> Iterator[Behind]:
     """Starts the service behind nginx with this location; gives the address that browsers see."""
-    nginx = nginx_or_skip()
+    nginx = program_or_skip("nginx")
     with ExitStack() as stack:
 
         def start(location: str) -> str:

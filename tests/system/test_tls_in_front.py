@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.harness.containers import read
-from tests.harness.nginx import nginx_or_skip
+from tests.harness.programs import program_or_skip
 from tests.harness.waiting import PATIENCE
 from tests.system.processes import Workplace, eventually, free_port, serving
 
@@ -62,7 +62,7 @@ def make_certificate(folder: Path) -> None:
 @contextlib.contextmanager
 def in_front_of(upstream: str, folder: Path) -> Iterator[tuple[int, int]]:
     """A running nginx with the file as it is, but for its ports and places; gives its ports for http and https."""
-    nginx = nginx_or_skip()
+    nginx = program_or_skip("nginx")
     folder.mkdir()
     make_certificate(folder)
     plain, tls = free_port(), free_port()
