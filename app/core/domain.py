@@ -13,6 +13,8 @@ Json = Any
 Clock = Callable[[], datetime]
 
 ATTEMPT_ID = re.compile(r"idv_[0-9a-f]{32}")
+# No control characters, and nothing that UTF-8 cannot write.
+USER_ID = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]{1,255}")
 
 
 def utc_now() -> datetime:

@@ -1,4 +1,4 @@
-"""The command line: `idv`."""
+"""The command line: `idv`. What a command needs is imported within it, so that it does not pay for what others need."""
 
 from __future__ import annotations
 
@@ -7,98 +7,110 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
-from cryptography.fernet import Fernet
-from pydantic import ValidationError
 
-from app.api.deps import Services
-from app.api.schemas import UserStatusView, VerificationPage, VerificationQuery
 from app.core import api_keys
-from app.core.domain import Reason, Status, UserStatus, utc_now
-from app.core.errors import DatabaseUnavailable, TracesRemain
-from app.demo import Application, DemoFailed, run_demo
-from app.main import open_services
-from app.operator import env_file, secret_files, server
-from app.operator import report as tables
-from app.operator.check import check_all, check_database
-from app.sandbox import Client, Sandbox, SandboxConfig
-from app.sandbox.server import serve as serve_sandbox
-from app.settings import DatabaseSettings, Settings, SettingsInvalid, load_database_settings, load_settings
-from app.storage.database import Database
-from app.storage.encryption import Cipher
-from app.storage.keeping import Keeper
-from app.storage.migrate import upgrade
-from app.storage.store import AttemptFilter
-from app.telemetry.logs import configure_logging
-from app.telemetry.metrics import Metrics
-from app.telemetry.tracing import Tracing
+from app.core.domain import USER_ID, Reason, Status, UserStatus, utc_now
+from app.operator.progress import progress
+
+if TYPE_CHECKING:
+    from app.api.deps import Services
+    from app.api.schemas import UserStatusView, VerificationPage
+    from app.core.errors import DatabaseUnavailable
+    from app.settings import DatabaseSettings, Settings
+    from app.storage.database import Database
+    from app.storage.keeping import Keeper
 
 OWNER_ONLY = 0o600
 NEWEST = 5
+INTERRUPTED = 130
+ENDS = "Ends with 0 when it is done, 1 when it is not, and 2 when arguments, settings or database are wrong."
 
 T = TypeVar("T")
 
 
 def _checked_user(user_id: str | None) -> str | None:
-    try:
-        return VerificationQuery(user_id=user_id).user_id
-    except ValidationError:
-        raise typer.BadParameter("a user's id has 1 to 255 characters, and no control characters.") from None
+    if user_id is not None and not USER_ID.fullmatch(user_id):
+        raise typer.BadParameter("a user's id has 1 to 255 characters, and no control characters.")
+    return user_id
 
 
 def _checked_cursor(cursor: str | None) -> str | None:
-    try:
-        return VerificationQuery(cursor=cursor).cursor
-    except ValidationError:
-        raise typer.BadParameter("it is not the next_cursor of a page of this list.") from None
+    if cursor is not None:
+        from app.api.schemas import read_cursor
+
+        try:
+            read_cursor(cursor)
+        except ValueError:
+            raise typer.BadParameter("it is not the next_cursor of a page of this list.") from None
+    return cursor
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"idv-gateway {version('idv-gateway')}")
+        raise typer.Exit
 
 
 UserArgument = Annotated[
     str, typer.Argument(metavar="USER", callback=_checked_user, help="The user's id at the identity provider.")
 ]
-AsJson = Annotated[
-    bool | None,
-    typer.Option("--json/--table", help="Print JSON, or a table. With neither: a table in a terminal, JSON in a pipe or file."),
-]
-JsonOnly = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 main = typer.Typer(
     name="idv",
     help="Identity verification at login, for any identity provider, over HTTP.",
-    epilog="A command ends with 0 when it has done it, 1 when it has not, and 2 when arguments, settings or database are wrong.",
+    epilog=f"A command ends with 0 when it has done it, 1 when it has not, 2 when arguments, settings or database are wrong, "
+    f"and {INTERRUPTED} when it was interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
-@main.command()
+@main.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+@main.command(epilog=ENDS)
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, help="The number of processes.")] = 1,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, envvar="WEB_CONCURRENCY", help="The number of processes.")] = 1,
 ) -> None:
     """Run the service. On SQLite it migrates the database first; on PostgreSQL, run «idv migrate» before."""
     settings = _settings()
+    from app.operator import server
+    from app.telemetry.logs import configure_logging
+
     configure_logging(settings.log_level, settings.log_format)
     if settings.database_url.get_secret_value().startswith("sqlite"):
         _migrate(settings)
     server.run(host, port, workers)
 
 
-@main.command()
+@main.command(epilog=ENDS)
 def migrate() -> None:
     """Bring the database to the version that this service needs. It asks for no other setting than the database's."""
-    _migrate(_loaded(load_database_settings))
+    from app.settings import load_database_settings
+
+    settings = _loaded(load_database_settings)
+    with _interruptible(), progress("Migrating"):
+        _migrate(settings)
     print("The database is migrated.")
 
 
-@main.command()
+@main.command(epilog=ENDS)
 def init(
     file: Annotated[Path, typer.Option(help="The file to write. One that is there is never overwritten.")] = Path(".env"),
     folder: Annotated[
@@ -110,6 +122,10 @@ def init(
     with_sandbox: Annotated[bool, typer.Option("--sandbox", help="Fill in docker-compose.yml's sandbox, not Incode.")] = False,
 ) -> None:
     """Write a .env file with fresh secrets, and say what is left to fill in."""
+    from cryptography.fernet import Fernet
+
+    from app.operator import env_file
+
     idp_key, admin_key = api_keys.new_key(), api_keys.new_key()
     client_secret = secrets.token_urlsafe(32) if with_sandbox else ""
     values = {
@@ -152,6 +168,8 @@ def _write_privately(file: Path, text: str) -> None:
 
 def _write_for_compose(file: Path, folder: Path, values: dict[str, str], *, with_sandbox: bool) -> None:
     """Write what is secret into the folder, and the rest into the file. Raises OSError, with nothing overwritten."""
+    from app.operator import env_file, secret_files
+
     if file.exists():
         raise FileExistsError(None, None, str(file))
     password = secrets.token_urlsafe(32)
@@ -162,10 +180,13 @@ def _write_for_compose(file: Path, folder: Path, values: dict[str, str], *, with
     _write_privately(file, text + own)
 
 
-@main.command()
+@main.command(epilog="Ends with 0 when all is well, 1 when something is wrong, and 2 when settings are wrong.")
 def check() -> None:
     """Look at settings, addresses, discovery, keys, credentials, clock and database; say what is wrong and how to fix it."""
     settings = _settings()
+    from app.operator.check import check_all
+    from app.telemetry.logs import configure_logging
+
     configure_logging("error", "console")
     findings = asyncio.run(check_all(settings.provider, settings.addresses, settings.database_url.get_secret_value()))
     for finding in findings:
@@ -176,23 +197,32 @@ def check() -> None:
         raise typer.Exit(1)
 
 
-@main.command()
-def user(user_id: UserArgument, as_json: AsJson = None) -> None:
-    """Tell whether a user's verification stands now, and why, with the newest attempts."""
+@main.command(epilog=ENDS)
+def user(
+    user_id: UserArgument,
+    as_json: AsJson = False,
+    personal: Annotated[bool, typer.Option("--personal", help="Show name, birth date and the like, too.")] = False,
+) -> None:
+    """Tell whether a user's verification stands now, and why, with the newest attempts. Nothing personal is shown unasked."""
+    settings = _settings()
+    from app.api.schemas import UserStatusView, VerificationPage
+    from app.operator import report
+    from app.storage.store import AttemptFilter
 
     async def run(services: Services) -> tuple[UserStatusView, VerificationPage]:
         status = await services.verifications.status(user_id)
         newest = await services.verifications.attempts(AttemptFilter(user_id, limit=NEWEST))
         return UserStatusView.of(status, with_tokens=False), VerificationPage.of(newest)
 
-    status, newest = _with_services(_settings(), run)
-    if _wants_json(as_json):
-        _print_json({**status.model_dump(mode="json"), "verifications": newest.model_dump(mode="json")["items"]})
+    status, newest = _with_services(settings, run)
+    shown = status if personal else report.without_personal_data(status)
+    if as_json:
+        _print_json({**shown.model_dump(mode="json"), "verifications": newest.model_dump(mode="json")["items"]})
     else:
-        tables.show_user(status, newest)
+        report.show_user(shown, newest)
 
 
-@main.command()
+@main.command(epilog=ENDS)
 def verifications(
     user_id: Annotated[
         str | None, typer.Option("--user", callback=_checked_user, help="Only this user's attempts, by the user's id.")
@@ -202,35 +232,42 @@ def verifications(
     cursor: Annotated[
         str | None, typer.Option(callback=_checked_cursor, help="Go on where the page before ended: its next_cursor.")
     ] = None,
-    as_json: AsJson = None,
+    as_json: AsJson = False,
 ) -> None:
     """List attempts, newest first: which key started and finished each one, when, and with which error."""
+    settings = _settings()
+    from app.api.schemas import VerificationPage, VerificationQuery
+    from app.operator import report
+
     wanted = VerificationQuery(user_id=user_id, status=status, limit=limit, cursor=cursor).wanted()
 
     async def run(services: Services) -> VerificationPage:
         return VerificationPage.of(await services.verifications.attempts(wanted))
 
-    page = _with_services(_settings(), run)
-    if _wants_json(as_json):
+    page = _with_services(settings, run)
+    if as_json:
         print(page.model_dump_json(indent=2))
     else:
-        tables.show_attempts(page, with_user=user_id is None, narrowed=bool(user_id or status))
+        report.show_attempts(page, with_user=user_id is None, narrowed=bool(user_id or status))
 
 
-@main.command()
+@main.command(epilog=ENDS)
 def reset(
     user_id: UserArgument,
     identity: Annotated[
         bool, typer.Option("--identity", help="Forget the enrolled identity, too, so that another person can enrol.")
     ] = False,
-    as_json: JsonOnly = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a user's next login verify again. A verification that is under way no longer counts."""
 
     async def run(services: Services) -> UserStatus:
         return await services.verifications.reset(user_id, forget_identity=identity)
 
-    status = _with_services(_settings(), run)
+    settings = _settings()
+    from app.api.schemas import UserStatusView
+
+    status = _with_services(settings, run)
     if as_json:
         _print_json(UserStatusView.of(status, with_tokens=False).model_dump(mode="json"))
     elif status.reason is Reason.NEVER_VERIFIED:
@@ -240,16 +277,17 @@ def reset(
         print(f"{user_id}: reset. The next login verifies again.{forgotten}")
 
 
-@main.command()
+@main.command(epilog=ENDS)
 def erase(
     user_id: UserArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first. Required where there is no terminal to ask in.")] = False,
-    as_json: JsonOnly = False,
+    as_json: AsJson = False,
 ) -> None:
     """Erase a user's record and every attempt, for good. On SQLite, the service waits while the file is written anew."""
     settings = _settings()
     if not yes:
         _confirm_erasure(user_id)
+    from app.storage.store import AttemptFilter
 
     async def run(services: Services) -> bool:
         status = await services.verifications.status(user_id)
@@ -266,28 +304,32 @@ def erase(
         print(f"{user_id}: nothing was on file.")
 
 
-@main.command()
+@main.command(epilog=ENDS)
 def purge() -> None:
     """Remove attempts that are older than RETENTION_DAYS. The users' records stay."""
     settings = _settings()
     now = utc_now()
 
     async def run(keeper: Keeper) -> int:
-        return await keeper.purge_attempts(now - timedelta(days=settings.retention_days), now)
+        return await keeper.purge_attempts(now - timedelta(days=settings.retention_days), now, show)
 
-    print(f"Removed attempts: {_with_keeper(settings, run)}")
+    with _interruptible(), progress("Removing attempts") as show:
+        removed = _with_keeper(settings, run)
+    print(f"Removed attempts: {removed}")
 
 
-@main.command("rotate-keys")
+@main.command("rotate-keys", epilog=ENDS)
 def rotate_keys() -> None:
     """Encrypt everything again with the first of ENCRYPTION_KEYS; afterwards the others can go. The service may run meanwhile."""
-    done = _with_keeper(_settings(), Keeper.reseal)
+    settings = _settings()
+    with _interruptible(), progress("Encrypting again") as show:
+        done = _with_keeper(settings, lambda keeper: keeper.reseal(show))
     print(f"Encrypted again with the newest key: {done.resealed}")
     if done.unreadable:
         _fail(f"Values that none of ENCRYPTION_KEYS opens: {done.unreadable}. Add the key that they were made with.")
 
 
-@main.command("api-key")
+@main.command("api-key", epilog=ENDS)
 def api_key(name: Annotated[str, typer.Argument(help="Who will hold the key; it appears in the audit.")]) -> None:
     """Make an API key, and the entry for API_KEYS or ADMIN_API_KEYS that admits it."""
     try:
@@ -299,13 +341,16 @@ def api_key(name: Annotated[str, typer.Argument(help="Who will hold the key; it 
     print(f"The entry, for API_KEYS or ADMIN_API_KEYS:  {name}={api_keys.hashed(key)}")
 
 
-@main.command()
+@main.command(epilog=ENDS)
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Verify one user and exit.")] = False,
     return_to: Annotated[str | None, typer.Option(help="Where the hosted flow may return to: your own application.")] = None,
     redirect_uri: Annotated[str | None, typer.Option(help="A redirect URI of your own application, for the relay flow.")] = None,
 ) -> None:
     """Run everything on this machine, with the sandbox provider: verify one user, then stay up to be tried."""
+    from app.demo import Application, DemoFailed, run_demo
+    from app.telemetry.logs import configure_logging
+
     configure_logging("warning", "console")
     try:
         run_demo(Application(return_to, redirect_uri), stay=not once)
@@ -313,7 +358,7 @@ def demo(
         _fail(f"The demo failed: {error}")
 
 
-@main.command()
+@main.command(epilog=ENDS)
 def sandbox(  # noqa: PLR0917  typer makes each parameter an option
     client_id: Annotated[str, typer.Option(help="The client id that the service uses.")],
     client_secret: Annotated[str, typer.Option(help="Its secret.", envvar="SANDBOX_CLIENT_SECRET")],
@@ -324,6 +369,9 @@ def sandbox(  # noqa: PLR0917  typer makes each parameter an option
     allow_public: Annotated[bool, typer.Option("--allow-public", help="Listen beyond this machine.")] = False,
 ) -> None:
     """Run the sandbox provider alone. It verifies whoever asks: never point a real service at it."""
+    from app.sandbox import Client, Sandbox, SandboxConfig
+    from app.sandbox.server import serve as serve_sandbox
+
     client = Client(client_id=client_id, client_secret=client_secret, name="Your service", redirect_uris=tuple(redirect_uri))
     config = SandboxConfig(issuer=issuer or f"http://{host}:{port}", clients=(client,))
     try:
@@ -333,10 +381,14 @@ def sandbox(  # noqa: PLR0917  typer makes each parameter an option
 
 
 def _settings() -> Settings:
+    from app.settings import load_settings
+
     return _loaded(load_settings)
 
 
 def _loaded(load: Callable[[], T]) -> T:
+    from app.settings import SettingsInvalid
+
     try:
         return load()
     except SettingsInvalid as error:
@@ -344,11 +396,18 @@ def _loaded(load: Callable[[], T]) -> T:
 
 
 def _migrate(settings: DatabaseSettings) -> None:
+    from app.storage.migrate import upgrade
+
     _with_database(settings, upgrade, unhurried=True)
 
 
-def _wants_json(chosen: bool | None) -> bool:
-    return not sys.stdout.isatty() if chosen is None else chosen
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Long work goes on where it was interrupted: it is done in small transactions, or in one that leaves nothing behind."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _fail("Interrupted. Run the command again, and it goes on.", exit_code=INTERRUPTED)
 
 
 def _print_json(value: object) -> None:
@@ -363,6 +422,12 @@ def _confirm_erasure(user_id: str) -> None:
 
 
 def _with_services(settings: Settings, use: Callable[[Services], Awaitable[T]]) -> T:
+    from app.core.errors import DatabaseUnavailable
+    from app.main import open_services
+    from app.telemetry.logs import configure_logging
+    from app.telemetry.metrics import Metrics
+    from app.telemetry.tracing import Tracing
+
     async def run() -> T:
         async with open_services(settings, Metrics(), Tracing()) as services:
             try:
@@ -375,6 +440,9 @@ def _with_services(settings: Settings, use: Callable[[Services], Awaitable[T]]) 
 
 
 async def _explain(fault: DatabaseUnavailable, database: Database) -> NoReturn:
+    from app.core.errors import TracesRemain
+    from app.operator.check import check_database
+
     if isinstance(fault, TracesRemain):
         _fail("Done, but SQLite's file keeps traces while another process holds it. Run the command again.", exit_code=1)
     finding = await check_database(database)
@@ -384,6 +452,10 @@ async def _explain(fault: DatabaseUnavailable, database: Database) -> NoReturn:
 
 
 def _with_keeper(settings: Settings, use: Callable[[Keeper], Awaitable[T]]) -> T:
+    from app.core.errors import DatabaseUnavailable
+    from app.storage.encryption import Cipher
+    from app.storage.keeping import Keeper
+
     async def run(database: Database) -> T:
         try:
             return await use(Keeper(database, Cipher(settings.fernet_keys)))
@@ -394,6 +466,10 @@ def _with_keeper(settings: Settings, use: Callable[[Keeper], Awaitable[T]]) -> T
 
 
 def _with_database(settings: DatabaseSettings, use: Callable[[Database], Awaitable[T]], *, unhurried: bool = False) -> T:
+    from app.core.errors import DatabaseUnavailable
+    from app.storage.database import Database
+    from app.telemetry.logs import configure_logging
+
     async def run() -> T:
         database = Database(settings.database_url.get_secret_value(), unhurried=unhurried)
         try:

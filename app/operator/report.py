@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -28,12 +29,22 @@ _KIND = ("flow", "purpose")
 _STYLES = {Status.COMPLETED: "green", Status.FAILED: "red", Status.EXPIRED: "yellow"}
 
 
+_PERSONAL: dict[str, Any] = {"pii": {}, "userinfo": None}
+
+
 class Field(NamedTuple):
     """A labelled text, and the style that it is printed in."""
 
     label: str
     text: str
     style: str = ""
+
+
+def without_personal_data(status: UserStatusView) -> UserStatusView:
+    """The status with neither names nor anything else that the provider told about the person, ids and scores apart."""
+    claims = {name: _impersonal(claim) for name, claim in status.claims.items()}
+    metadata = {name: _impersonal(value) for name, value in status.app_metadata.items()}
+    return status.model_copy(update={"claims": claims, "app_metadata": metadata})
 
 
 def show_user(status: UserStatusView, newest: VerificationPage) -> None:
@@ -49,6 +60,7 @@ def show_user(status: UserStatusView, newest: VerificationPage) -> None:
             Field("last verified", _moment(on_file.get("incode_idv_completed_at"))),
             Field("valid until", _moment(status.reverify_at) or ("no end is set" if status.verified else "")),
             Field("identity", on_file.get("incode_identity_id") or ""),
+            *_personal((on_file.get("incode_idv") or {}).get("pii") or {}),
             *_last_error(on_file.get("incode_idv_error")),
         ],
     )
@@ -72,6 +84,14 @@ def _console() -> Console:
     if not console.is_terminal:
         console.width = _UNLIMITED
     return console
+
+
+def _impersonal(value: Any) -> Any:
+    return {name: _PERSONAL.get(name, kept) for name, kept in value.items()} if isinstance(value, dict) else value
+
+
+def _personal(pii: Mapping[str, Any]) -> list[Field]:
+    return [Field(name.replace("_", " "), value if isinstance(value, str) else json.dumps(value)) for name, value in pii.items()]
 
 
 def _last_error(stored: str | None) -> list[Field]:

@@ -44,7 +44,8 @@ def run(host: str, port: int, workers: int) -> None:
         "timeout_keep_alive": KEEP_ALIVE_SECONDS,
     }
     if workers == 1:
-        uvicorn.run(**options)
+        # Said, lest WEB_CONCURRENCY be asked.
+        uvicorn.run(**options, workers=1)
         return
     config = uvicorn.Config(**options, workers=workers)
     with tempfile.TemporaryDirectory(prefix="idv-metrics-") as folder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from app.storage.encryption import Cipher, Unreadable
 from app.storage.tables import UserRow, VerificationRow
 
 Column = InstrumentedAttribute[Any]
+Progress = Callable[[int], None]
 _BATCH = 500
 _SEALED: tuple[tuple[type[UserRow | VerificationRow], Column, tuple[Column, ...]], ...] = (
     (UserRow, UserRow.user_id, (UserRow.sealed_evidence,)),
@@ -29,6 +30,10 @@ _SEALED: tuple[tuple[type[UserRow | VerificationRow], Column, tuple[Column, ...]
         ),
     ),
 )
+
+
+def ignore(_: int) -> None:
+    """Tell nobody how far the work has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class Keeper:
         self._database = database
         self._cipher = cipher
 
-    async def purge_attempts(self, before: datetime, now: datetime) -> int:
+    async def purge_attempts(self, before: datetime, now: datetime, progress: Progress = ignore) -> int:
         """Remove the attempts that began before a time and have ended; returns how many. The users' records stay."""
         row = VerificationRow
         old = select(row.id).where(row.created_at < before, row.expires_at <= now).order_by(row.created_at).limit(_BATCH)
@@ -59,20 +64,28 @@ class Keeper:
                 ids = (await session.scalars(old)).all()
                 await session.execute(delete(row).where(row.id.in_(ids)))
             removed += len(ids)
+            progress(removed)
             if len(ids) < _BATCH:
                 await self._database.forget_deleted()
                 return removed
 
-    async def reseal(self) -> Resealed:
+    async def reseal(self, progress: Progress = ignore) -> Resealed:
         """Seal every value again with the newest key, in small transactions, while the service runs."""
         total = Resealed()
         for table, key, columns in _SEALED:
-            total += await self._reseal_table(table, key, columns)
+            total = await self._reseal_table(table, key, columns, total, progress)
         await self._database.forget_deleted()
         return total
 
-    async def _reseal_table(self, table: type[UserRow | VerificationRow], key: Column, columns: Sequence[Column]) -> Resealed:
-        total, last = Resealed(), ""
+    async def _reseal_table(
+        self,
+        table: type[UserRow | VerificationRow],
+        key: Column,
+        columns: Sequence[Column],
+        total: Resealed,
+        progress: Progress,
+    ) -> Resealed:
+        last = ""
         while True:
             async with self._database.reading() as session:
                 query = select(key, *columns).where(key > last).order_by(key).limit(_BATCH)
@@ -82,6 +95,7 @@ class Keeper:
                 for column, sealed in zip(columns, row[1:], strict=True):
                     if sealed is not None:
                         total += await self._reseal_value(table, key == last, column, sealed)
+            progress(total.resealed)
             if len(rows) < _BATCH:
                 return total
 

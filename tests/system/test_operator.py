@@ -160,30 +160,45 @@ async def test_what_a_provider_sent_cannot_command_the_terminal(
     assert shown["identity"] == r"\u001b[2Jid\u202e[red]x"
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)], ids=["piped", "asked for"])
 async def test_a_user_as_json_is_what_the_api_answers_and_the_newest_attempts(
-    work: Workplace, settings: dict[str, str], service: Service, options: tuple[str, ...]
+    work: Workplace, settings: dict[str, str], service: Service
 ) -> None:
     await service.verify(USER)
-    ran = work.run("user", USER, *options, settings=settings)
+    ran = work.run("user", USER, "--json", "--personal", settings=settings)
     assert (ran.returncode, ran.stderr) == (0, "")
     attempts = (await service.admin.get("/v1/verifications", params={"user_id": USER})).json()["items"]
     assert json.loads(ran.stdout) == {**await service.status(USER), "verifications": attempts}
     assert "access_token" not in ran.stdout
 
 
-@on_sqlite_only
-async def test_in_a_terminal_json_is_to_be_had_and_in_a_pipe_the_table(
-    work: Workplace, settings: dict[str, str], service: Service
-) -> None:
+async def test_nothing_personal_is_shown_unasked_in_any_form(work: Workplace, settings: dict[str, str], service: Service) -> None:
     await service.verify(USER)
-    for command in (("user", USER), ("verifications",)):
-        piped = work.run(*command, settings=settings).stdout
-        assert work.run_in_terminal(*command, "--json", settings=settings) == (0, piped)
-        table = work.run(*command, "--table", settings=settings).stdout
+    status = await service.status(USER)
+    pii = next(iter(status["claims"].values()))["pii"]
+    personal = [value for value in pii.values() if isinstance(value, str)]
+    assert len(personal) >= 3
+    for options in ((), ("--json",)):
+        hidden = work.run("user", USER, *options, settings=settings).stdout
+        assert [value for value in personal if value in hidden] == [], options
+        shown = work.run("user", USER, *options, "--personal", settings=settings).stdout
+        assert [value for value in personal if value not in shown] == [], options
+        assert status["app_metadata"]["incode_identity_id"] in hidden
+    hidden_claim = next(iter(json.loads(work.run("user", USER, "--json", settings=settings).stdout)["claims"].values()))
+    assert hidden_claim["completed"]
+    assert hidden_claim["pii"] == {}
+
+
+@on_sqlite_only
+async def test_a_pipe_gets_what_a_terminal_shows(work: Workplace, settings: dict[str, str], service: Service) -> None:
+    await service.verify(USER)
+    for command in (("user", USER), ("user", USER, "--personal"), ("verifications",)):
+        table = work.run(*command, settings=settings).stdout
         assert table == plain(work.run_in_terminal(*command, settings=settings)[1])
         assert table.count("\x1b") == 0
         assert max(map(len, table.splitlines())) > 80
+        written = work.run(*command, "--json", settings=settings).stdout
+        assert work.run_in_terminal(*command, "--json", settings=settings) == (0, written)
+        assert json.loads(written)
 
 
 async def test_the_attempts_are_listed_newest_first(work: Workplace, settings: dict[str, str], service: Service) -> None:
@@ -214,7 +229,7 @@ async def test_the_attempts_are_narrowed_by_user_and_status_and_number(
     assert ID.findall(work.run_in_terminal(*asked, "2", *cursor, settings=settings)[1]) == ids[:1]
     assert USER not in shown
     assert "There are more" not in work.run_in_terminal(*asked, "3", settings=settings)[1]
-    page = json.loads(work.run(*asked, "2", settings=settings).stdout)
+    page = json.loads(work.run(*asked, "2", "--json", settings=settings).stdout)
     answer = await service.admin.get("/v1/verifications", params={"user_id": USER, "status": "failed", "limit": 2})
     assert page == answer.json()
 
