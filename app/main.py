@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
+import structlog
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 
@@ -34,6 +35,7 @@ from app.oidc import RelyingParty
 from app.settings import Settings, load_settings
 from app.storage.database import Database
 from app.storage.encryption import Cipher
+from app.storage.health import look_at
 from app.storage.store import Store
 from app.telemetry.logs import configure_logging
 from app.telemetry.metrics import FOLDER, Metrics
@@ -45,6 +47,8 @@ BODY_SECONDS = 10.0
 COUNTED = {*Reason, *CATALOGUE, *PageKind, *(problem.code for problem in Problem.__subclasses__()), "returned"}
 # Without «@»: what a caller sends is logged, and an e-mail address must not be.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
+
+_log = structlog.stdlib.get_logger("app.start")
 
 
 def create_app(
@@ -68,7 +72,10 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, metrics, tracing, clock=clock, monotonic=monotonic) as services:
             app.state.services = services
+            look = asyncio.create_task(_tell_of(services.database))
             yield
+            look.cancel()
+            await asyncio.wait({look})
         await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
@@ -107,6 +114,12 @@ def create_app(
     app.add_middleware(SecurityHeaders, strict_transport=settings.public_url.startswith("https:"))
     app.add_middleware(CorrelationIdMiddleware, validator=lambda value: bool(_REQUEST_ID.fullmatch(value)))
     return app
+
+
+async def _tell_of(database: Database) -> None:
+    """Write into the log, at the start, why the database cannot be used; the service starts, and goes on once it can."""
+    if cause := (await look_at(database)).cause:
+        _log.warning("database_unavailable", cause=cause.code, meaning=cause.words, remedy=cause.remedy)
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ from app.api.problems import answered, responses
 from app.api.schemas import HealthView, ReadinessView
 from app.core import errors
 from app.core.domain import Role
-from app.core.errors import DatabaseUnavailable
-from app.storage.migrate import current_revision, is_migrated, newest_revision
+from app.storage.health import look_at
+from app.storage.migrate import newest_revision
 from app.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["Operations"])
@@ -55,15 +55,14 @@ async def readiness(services: CurrentServices, response: Response) -> ReadinessV
 
 
 async def _checks(services: CurrentServices) -> dict[str, str]:
-    try:
-        current = await current_revision(services.database)
-    except DatabaseUnavailable:
-        return {"database": "cannot be reached or written; look at DATABASE_URL", "migrations": "unknown"}
-    if not is_migrated(current):
-        at = current or "no revision"
+    health = await look_at(services.database)
+    if health.cause is None:
+        return {"database": "ok", "migrations": "ok"}
+    if health.is_reachable:
+        at = health.revision or "no revision"
         wanted = f"the database is at {at}, this version needs {newest_revision()}; run «idv migrate»"
         return {"database": "ok", "migrations": wanted}
-    return {"database": "ok", "migrations": "ok"}
+    return {"database": f"{health.cause.words}. {health.cause.remedy}", "migrations": "unknown"}
 
 
 @metrics_router.get(

@@ -16,6 +16,7 @@ from starlette.routing import Match
 from app.api.reference.examples import ANSWERS, REQUEST_ID
 from app.core import errors
 from app.core.errors import Problem
+from app.storage.faults import diagnose
 from app.telemetry.logs import fault_location
 
 MEDIA_TYPE = "application/problem+json"
@@ -134,7 +135,8 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def _(_request: Request, error: Problem) -> JSONResponse:
         if error.status >= 500 and error.__cause__:
-            _log.error(error.code, **fault_location(error.__cause__))
+            cause = {"cause": diagnose(error).code} if isinstance(error, errors.DatabaseUnavailable) else {}
+            _log.error(error.code, **cause, **fault_location(error.__cause__))
         return problem_response(error)
 
     @app.exception_handler(HTTPException)

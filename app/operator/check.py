@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from app.core.domain import Addresses
-from app.core.errors import DatabaseUnavailable
 from app.oidc import ProviderConfig, is_loopback
+from app.operator.check_database import check_database
 from app.operator.check_provider import check_provider
 from app.operator.finding import Finding
 from app.storage.database import Database
-from app.storage.migrate import current_revision, is_migrated, newest_revision
 
 
 async def check_all(provider: ProviderConfig, addresses: Addresses, database_url: str) -> list[Finding]:
@@ -43,20 +42,3 @@ def _address(name: str, url: str) -> Finding:
     if parts.scheme == "https":
         return Finding(name, "is https")
     return Finding(name, "is plain http", "Use https: codes and cookies can be read on the way. ALLOW_HTTP is for tests.")
-
-
-async def check_database(database: Database) -> Finding:
-    """Whether the database is reachable and migrated."""
-    try:
-        current = await current_revision(database)
-    except DatabaseUnavailable:
-        return Finding(
-            "database",
-            "cannot be reached or written",
-            "Look at DATABASE_URL, whether the server runs, and who may write the file.",
-        )
-    if not is_migrated(current):
-        return Finding("database", f"is at {current or 'no revision'}, not at {newest_revision()}", "Run: idv migrate")
-    if current != newest_revision():
-        return Finding("database", f"is reachable, and at {current}, which a newer version than this one has made")
-    return Finding("database", "is reachable and migrated")

@@ -7,11 +7,11 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -422,7 +422,6 @@ def _confirm_erasure(user_id: str) -> None:
 
 
 def _with_services(settings: Settings, use: Callable[[Services], Awaitable[T]]) -> T:
-    from app.core.errors import DatabaseUnavailable
     from app.main import open_services
     from app.telemetry.logs import configure_logging
     from app.telemetry.metrics import Metrics
@@ -430,43 +429,43 @@ def _with_services(settings: Settings, use: Callable[[Services], Awaitable[T]]) 
 
     async def run() -> T:
         async with open_services(settings, Metrics(), Tracing()) as services:
-            try:
-                return await use(services)
-            except DatabaseUnavailable as fault:
-                await _explain(fault, services.database)
+            return await use(services)
 
     configure_logging("error", "console")
-    return asyncio.run(run())
+    return _run(run())
 
 
-async def _explain(fault: DatabaseUnavailable, database: Database) -> NoReturn:
-    from app.core.errors import TracesRemain
-    from app.operator.check import check_database
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    from app.core.errors import DatabaseUnavailable
+
+    try:
+        return asyncio.run(work)
+    except DatabaseUnavailable as fault:
+        _explain(fault)
+
+
+def _explain(fault: DatabaseUnavailable) -> NoReturn:
+    from app.core.errors import CommitInDoubt, TracesRemain
+    from app.storage.faults import PASSING, diagnose
 
     if isinstance(fault, TracesRemain):
         _fail("Done, but SQLite's file keeps traces while another process holds it. Run the command again.", exit_code=1)
-    finding = await check_database(database)
-    if finding.remedy:
-        _fail(f"DATABASE_URL: the database {finding.result}. {finding.remedy}")
-    _fail("The database is held by another process, or cannot be written. Run the command again.", exit_code=1)
+    cause = diagnose(fault)
+    doubt = " What was asked for may have been done or not." if isinstance(fault, CommitInDoubt) else ""
+    _fail(f"DATABASE_URL: the database {cause.words}.{doubt} {cause.remedy}", exit_code=1 if cause in PASSING else 2)
 
 
 def _with_keeper(settings: Settings, use: Callable[[Keeper], Awaitable[T]]) -> T:
-    from app.core.errors import DatabaseUnavailable
     from app.storage.encryption import Cipher
     from app.storage.keeping import Keeper
 
     async def run(database: Database) -> T:
-        try:
-            return await use(Keeper(database, Cipher(settings.fernet_keys)))
-        except DatabaseUnavailable as fault:
-            await _explain(fault, database)
+        return await use(Keeper(database, Cipher(settings.fernet_keys)))
 
     return _with_database(settings, run)
 
 
 def _with_database(settings: DatabaseSettings, use: Callable[[Database], Awaitable[T]], *, unhurried: bool = False) -> T:
-    from app.core.errors import DatabaseUnavailable
     from app.storage.database import Database
     from app.telemetry.logs import configure_logging
 
@@ -478,10 +477,7 @@ def _with_database(settings: DatabaseSettings, use: Callable[[Database], Awaitab
             await database.close()
 
     configure_logging(settings.log_level, settings.log_format)
-    try:
-        return asyncio.run(run())
-    except DatabaseUnavailable:
-        _fail("DATABASE_URL: the database cannot be reached or written, or is not migrated (idv migrate)")
+    return _run(run())
 
 
 def _fail(message: str, exit_code: int = 2) -> NoReturn:

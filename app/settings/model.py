@@ -18,6 +18,7 @@ from app.core.api_keys import ApiKey, ambiguous_name, is_one_character, parse_ap
 from app.core.domain import Addresses, Role, Rules
 from app.flows.addresses import is_allowed
 from app.oidc import ALGORITHMS, ClientAuthMethod, ClientCredentials, ProviderConfig, is_safe_url
+from app.storage.database_url import read_url
 
 MIN_SECRET_LENGTH = 32
 SECRETS = (
@@ -45,7 +46,6 @@ _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SUPABASE_SECRET = re.compile(r"v1,whsec_([A-Za-z0-9+/]+={0,2})")
 # A repeated parameter is an error (RFC 6749 section 3.1): the provider adds these to the redirect URI.
 _OF_THE_RESPONSE = frozenset({"code", "error", "error_description", "error_uri", "iss", "state"})
-_POSTGRES = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
 _ONE_CHARACTER = "a secret is one and the same character throughout"
 _URL_WANTED = "takes an https address; plain http beyond this machine needs ALLOW_HTTP=true"
 
@@ -73,14 +73,6 @@ def _is_safe(url: str, info: ValidationInfo) -> bool:
 def _parameters(url: str) -> set[str]:
     """The names in a URL's query. Some servers also split it at semicolons."""
     return {unquote_plus(part.partition("=")[0]) for part in re.split("[&;]", urlsplit(url).query)}
-
-
-def _has_valid_port(url: str) -> bool:
-    try:
-        urlsplit(url).port  # noqa: B018  a bad port raises here
-    except ValueError:
-        return False
-    return True
 
 
 def _listed(secret: SecretStr) -> list[str]:
@@ -129,15 +121,7 @@ class DatabaseSettings(BaseModel):
     @field_validator("database_url")
     @classmethod
     def _is_supported_database(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        scheme, separator, rest = url.partition("://")
-        if scheme == "sqlite+aiosqlite" and rest.startswith("/"):
-            file, _, options = rest.removeprefix("/").partition("?")
-            usable = bool(file) and file != ":memory:" and not file.startswith("file:") and "mode=memory" not in options
-        else:
-            usable = scheme in _POSTGRES and bool(separator and rest) and _has_valid_port(url)
-        if not usable:
-            raise ValueError("takes sqlite+aiosqlite:///FILE or postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE")
+        read_url(value.get_secret_value())
         return value
 
 

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import Executable, Row, event, make_url
+from sqlalchemy import URL, Executable, Row, event
 from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from app.core.errors import CommitInDoubt, DatabaseUnavailable, TracesRemain
 from app.storage import postgresql, sqlite
 from app.storage.admission import Admission, Overloaded
+from app.storage.database_url import DatabaseUrl, read_url
+from app.storage.faults import NotUtf8
 from app.storage.turnstile import Turnstile
 
 CONNECTIONS = 10
@@ -23,13 +25,13 @@ class _ConnectionBroke(Exception):
     """The connection broke before an answer came."""
 
 
-_FAULTS = (sqlalchemy_errors.DBAPIError, sqlite3.Error, OSError, Overloaded, _ConnectionBroke)
+_FAULTS = (sqlalchemy_errors.DBAPIError, sqlite3.Error, OSError, Overloaded, NotUtf8, _ConnectionBroke)
 # What only a mistake of ours can cause; all else says that the database cannot be used.
 _MISTAKES = (sqlalchemy_errors.IntegrityError, sqlalchemy_errors.DataError)
 
 
 class Database:
-    """Connections to one database. Nothing is opened before the first transaction.
+    """Connections to one database, at `file` where it is SQLite's. Nothing is opened before the first transaction.
 
     `unhurried` lets a statement take as long as it needs, which is for migrations; a lock is never waited for that long.
     `on_connection` is told of each connection that is taken out of the pool (1) and put back (-1).
@@ -38,12 +40,13 @@ class Database:
     """
 
     def __init__(self, url: str, *, unhurried: bool = False, on_connection: Callable[[int], None] | None = None) -> None:
-        self.engine = make_engine(url, unhurried=unhurried)
+        address = read_url(url)
+        self.file = address.file
+        self.engine = make_engine(address, unhurried=unhurried)
         if on_connection:
             event.listen(self.engine.sync_engine, "checkout", lambda *_: on_connection(1))
             event.listen(self.engine.sync_engine, "checkin", lambda *_: on_connection(-1))
-        self._on_file = self.engine.dialect.name == "sqlite"
-        if self._on_file:
+        if self.file is not None:
             self._writes = self.engine.execution_options(**{sqlite.BEGIN: sqlite.FOR_WRITING})
             self._statements = self.engine.execution_options(**{sqlite.BEGIN: None})
         else:
@@ -52,7 +55,7 @@ class Database:
         self._turnstile = Turnstile()
         self._places = Admission(CONNECTIONS)
         # SQLite lets some of many writers wait until their time is over: so they come one after the other.
-        self._one_writer = Admission(1) if self._on_file else None
+        self._one_writer = Admission(1) if self.file is not None else None
 
     async def read(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> list[Row[Any]]:
         """The rows of one statement that only reads; asked again, once, where the connection broke meanwhile."""
@@ -127,7 +130,7 @@ class Database:
 
         Deleted rows are overwritten at once (`secure_delete`), but not what SQLite leaves behind when it rebuilds a page.
         """
-        if not self._on_file:
+        if self.file is None:
             return
         with _faults_as(TracesRemain):
             async with self._turnstile.alone(), self.engine.connect() as connection:
@@ -169,17 +172,14 @@ def _faults_as(problem: type[DatabaseUnavailable]) -> Iterator[None]:
         raise problem from fault
 
 
-def make_engine(url: str, *, unhurried: bool = False) -> AsyncEngine:
-    """The engine for a database URL; error texts and logs never show parameters, which hold personal data."""
-    on_file = url.startswith("sqlite")
-    engine = create_async_engine(
-        make_url(url),
-        hide_parameters=True,
-        pool_size=CONNECTIONS,
-        max_overflow=0,
-        pool_use_lifo=True,
-        connect_args={} if on_file else postgresql.connect_arguments(unhurried=unhurried),
-        **({} if on_file else {"isolation_level": postgresql.ISOLATION}),
-    )
-    (sqlite if on_file else postgresql).prepare(engine.sync_engine)
+def make_engine(url: DatabaseUrl, *, unhurried: bool = False) -> AsyncEngine:
+    """The engine for a database's address; error texts and logs never show parameters, which hold personal data."""
+    options: dict[str, Any] = {"hide_parameters": True, "pool_size": CONNECTIONS, "max_overflow": 0, "pool_use_lifo": True}
+    if url.file is not None:
+        engine = create_async_engine(URL.create("sqlite+aiosqlite", database=url.file), **options)
+        sqlite.prepare(engine.sync_engine)
+        return engine
+    arguments = postgresql.connect_arguments(url, unhurried=unhurried)
+    engine = create_async_engine("postgresql+asyncpg://", connect_args=arguments, isolation_level=postgresql.ISOLATION, **options)
+    postgresql.prepare(engine.sync_engine, url, unhurried=unhurried)
     return engine

@@ -10,11 +10,15 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from app.core.errors import DatabaseUnavailable
 from app.storage.database import Database
+from app.storage.faults import Cause, diagnose
 
 TURN = 2_026_112_301
+_VERSION = text("SELECT version_num FROM alembic_version")
 _DIRECTORY = Path(__file__).resolve().parents[2] / "migrations"
 
 
@@ -42,8 +46,13 @@ def is_migrated(current: str | None) -> bool:
 
 async def current_revision(database: Database) -> str | None:
     """The revision that the database is at; None for an empty one. Raises DatabaseUnavailable."""
-    async with database.reading() as session:
-        return await (await session.connection()).run_sync(_revision_of)
+    try:
+        rows = await database.read(_VERSION)
+    except DatabaseUnavailable as fault:
+        if diagnose(fault) is Cause.NOT_MIGRATED:
+            return None
+        raise
+    return str(rows[0][0]) if rows else None
 
 
 def _revision_of(connection: Connection) -> str | None:
@@ -52,8 +61,8 @@ def _revision_of(connection: Connection) -> str | None:
 
 async def upgrade(database: Database) -> None:
     """Bring the database to the newest revision, all or nothing, or leave a newer one as it is. Raises DatabaseUnavailable."""
-    async with database.writing() as session:
-        await (await session.connection()).run_sync(_upgrade)
+    async with database.transaction() as connection:
+        await connection.run_sync(_upgrade)
 
 
 def _upgrade(connection: Connection) -> None:

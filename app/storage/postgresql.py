@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import asyncpg
 from sqlalchemy import Engine, event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import await_only
+
+from app.storage.database_url import DatabaseUrl
+from app.storage.faults import NotUtf8
 
 # Callers wait 10 s: a database that is held up is told of before, not waited out.
 CONNECT_SECONDS = 3
@@ -47,28 +52,70 @@ class _KeptAlive(asyncpg.Connection):  # type: ignore[misc]
                 line.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def connect_arguments(*, unhurried: bool) -> dict[str, Any]:
-    """What the driver is given beside the address. `unhurried` lets a statement take as long as it needs."""
-    limits = {
-        "lock_timeout": LOCK_TIMEOUT_MS,
-        "statement_timeout": 0 if unhurried else STATEMENT_TIMEOUT_MS,
-        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_MS,
+def connect_arguments(url: DatabaseUrl, *, unhurried: bool) -> dict[str, Any]:
+    """What the driver is given. `unhurried` lets a statement take as long as it needs."""
+    limits = _limits(unhurried=unhurried)
+    seconds = min(CONNECT_SECONDS, url.connect_seconds or CONNECT_SECONDS)
+    arguments: dict[str, Any] = {
+        "async_creator_fn": partial(_connect, {} if url.pooled else limits),
+        "dsn": url.dsn,
+        "connection_class": _KeptAlive,
+        "timeout": seconds,
+        "command_timeout": None if unhurried else ANSWER_SECONDS,
+        "target_session_attrs": "read-write",
+        "server_settings": {"application_name": "idv-gateway", **url.server_settings},
+    }
+    if url.tls:
+        arguments["ssl"] = url.tls
+    if url.pooled:
+        # A statement that was prepared on one connection is not there on the next one that the pooler lends.
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+    return arguments
+
+
+def _limits(*, unhurried: bool) -> dict[str, str]:
+    return {
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "statement_timeout": "0" if unhurried else str(STATEMENT_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
         "default_transaction_isolation": ISOLATION.lower(),
     }
-    return {
-        "connection_class": _KeptAlive,
-        "timeout": CONNECT_SECONDS,
-        "command_timeout": None if unhurried else ANSWER_SECONDS,
-        "server_settings": {"application_name": "idv-gateway", **{name: str(value) for name, value in limits.items()}},
-    }
 
 
-def prepare(engine: Engine) -> None:
+async def _connect(limits: Mapping[str, str], **arguments: Any) -> asyncpg.Connection:
+    """A connection to a server that can be used. Raises NotUtf8 and the driver's errors."""
+    connection = await asyncpg.connect(**arguments)
+    try:
+        _refuse_other_encodings(connection)
+        if limits:
+            # As statements: poolers refuse most parameters at the start.
+            await connection.execute("; ".join(f"SET {name} = '{value}'" for name, value in limits.items()))
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+def _refuse_other_encodings(connection: asyncpg.Connection) -> None:
+    if getattr(connection.get_settings(), "server_encoding", "UTF8") != "UTF8":
+        raise NotUtf8
+
+
+def prepare(engine: Engine, url: DatabaseUrl, *, unhurried: bool) -> None:
     """Let an engine try connections that were silent before they are used, and drop those that broke without waiting for them."""
+    if url.pooled:
+        event.listen(engine, "begin", partial(_limit_transaction, _limits(unhurried=unhurried)))
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", _try)
     event.listen(engine, "close", _hang_up)
     event.listen(engine, "handle_error", _note_loss)
+
+
+def _limit_transaction(limits: Mapping[str, str], connection: Connection) -> None:
+    """Set the limits for this transaction alone: the next one on the pooler's connection may be somebody else's."""
+    if connection.get_isolation_level() == "AUTOCOMMIT":
+        return
+    connection.exec_driver_sql("SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in limits.items()))
 
 
 def _note_use(_: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:

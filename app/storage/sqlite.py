@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Dialect, Engine, event
@@ -13,6 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_MS = 3000
+OWNER_ONLY = 0o600
 BEGIN = "idv_begin"
 """The execution option that says how a transaction begins; None for a statement that is one by itself."""
 FOR_READING, FOR_WRITING = "BEGIN", "BEGIN IMMEDIATE"
@@ -28,10 +30,22 @@ def prepare(engine: Engine) -> None:
 def _open_once(_: Dialect, __: ConnectionPoolEntry, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
     # SQLite opens what it may not write for reading alone, and makes a log that nobody may write beside it, for ever.
     for file in (arguments[0], f"{arguments[0]}-wal", f"{arguments[0]}-shm"):
-        if os.path.exists(file) and not os.access(file, os.W_OK):
-            raise PermissionError(errno.EACCES, "the database may not be written")
+        if os.path.exists(file):
+            if not os.access(file, os.W_OK):
+                raise PermissionError(errno.EACCES, "the database may not be written")
+            _keep_from_others(file)
+    # SQLite gives its log and its index the modes of the file. One that is there is not opened: closing it would end its locks.
+    with suppress(FileExistsError):
+        os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
     # The driver tells of a file that it cannot open from a thread that may outlive the event loop: so it is tried before.
     sqlite3.connect(*arguments, **options).close()
+
+
+def _keep_from_others(file: str) -> None:
+    """Take the group's and others' rights away; who may write another's file leaves its modes to its owner."""
+    status = os.stat(file)
+    if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+        os.chmod(file, OWNER_ONLY)
 
 
 def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

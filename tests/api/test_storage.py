@@ -11,6 +11,8 @@ from sqlalchemy import event, text
 
 from app.sandbox import Sandbox
 from app.sandbox.observation import Endpoint
+from app.storage.database import Database
+from app.storage.migrate import upgrade
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
 from tests.harness.provider import CLIENT_SECRET, ProviderHost
@@ -182,3 +184,18 @@ async def test_two_services_on_one_database_both_write(make_service: MakeService
     for reader in services:
         statuses = [await reader.status(user) for user in users]
         assert [status["claims"] for status in statuses] == [decision["claims"] for decision in decisions]
+
+
+@on_sqlite_only
+async def test_the_file_and_its_log_are_the_owners_alone(service: Service, tmp_path: Path) -> None:
+    await service.start(USER)
+    assert modes(sqlite_file(service)) == [0o600] * 3
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'new.db'}")
+    await upgrade(database)
+    assert modes(tmp_path / "new.db") == [0o600] * 3
+    await database.close()
+
+
+def modes(file: Path) -> list[int]:
+    """Of the file, its log and the log's index."""
+    return [each.stat().st_mode & 0o777 for each in (file, *file.parent.glob(f"{file.name}-*"))]

@@ -1,13 +1,15 @@
+import asyncio
 import os
 import pwd
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -25,6 +27,7 @@ class PostgresServer:
         self._programs = programs
         self._folder = folder
         self._user = _user()
+        self._options = ""
         if self._user:
             shutil.chown(folder, self._user)
 
@@ -32,11 +35,52 @@ class PostgresServer:
     def url(self) -> str:
         return f"postgresql+asyncpg://postgres@127.0.0.1:{self._port}/postgres"
 
+    @property
+    def port(self) -> int:
+        port: int = self._port
+        return port
+
+    def execute(self, *statements: str) -> None:
+        """Run each statement by itself, as the superuser."""
+        asyncio.run(self._execute(statements))
+
+    async def _execute(self, statements: Sequence[str]) -> None:
+        connection = await asyncpg.connect(self.url.replace("+asyncpg", ""), timeout=SECONDS)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def admit(self, *lines: str) -> None:
+        """Let the superuser in from this machine, and beside it whom these lines of pg_hba.conf name."""
+        (self._folder / "data" / "pg_hba.conf").write_text("\n".join([*lines, "host all postgres 127.0.0.1/32 trust", ""]))
+        self._run("pg_ctl", "reload")
+
+    def show(self, certificate: bytes, key: bytes) -> None:
+        """Offer TLS with this certificate from now on."""
+        for name, content in {"server.crt": certificate, "server.key": key}.items():
+            file = self._folder / "data" / name
+            file.write_bytes(content)
+            file.chmod(0o600)
+            if self._user:
+                shutil.chown(file, self._user)
+        self.stop()
+        self._options = "-c ssl=on"
+        self.start()
+
     def create(self) -> None:
         self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--no-instructions")
 
     def start(self) -> None:
-        self._run("pg_ctl", "start", "--wait", "--log", f"{self._folder}/log", f"-o -p {self._port} -k {self._folder} {FASTER}")
+        self._run(
+            "pg_ctl",
+            "start",
+            "--wait",
+            "--log",
+            f"{self._folder}/log",
+            f"-o -p {self._port} -k {self._folder} {FASTER} {self._options}",
+        )
 
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "stop", "--wait", "--mode", mode)

@@ -50,9 +50,8 @@ def test_check_finds_nothing_wrong(work: Workplace, settings: dict[str, str]) ->
         ({"INCODE_CLIENT_ID": "another-client"}, ["client: is not accepted by the token endpoint: invalid_client", *CLIENT]),
         ({"PUBLIC_URL": "http://idv.example", "ALLOW_HTTP": "true"}, ["PUBLIC_URL: is plain http", "Use https"]),
         ({"REDIRECT_URI": "http://idp.example/x", "ALLOW_HTTP": "true"}, ["REDIRECT_URI: is plain http", "Use https"]),
-        ({"DATABASE_URL": "sqlite+aiosqlite:///./empty.db"}, ["database: is at no revision", "Run: idv migrate"]),
-        ({"DATABASE_URL": "sqlite+aiosqlite:////nowhere/idv.db"}, ["database: cannot be reached", "DATABASE_URL"]),
-        ({"DATABASE_URL": "postgresql+asyncpg://u:hush@127.0.0.1:9/x"}, ["database: cannot be reached", "DATABASE_URL"]),
+        ({"DATABASE_URL": "sqlite+aiosqlite:////nowhere/idv.db"}, ["database: is a file that may not be opened", "DATABASE_URL"]),
+        ({"DATABASE_URL": "postgresql+asyncpg://u:hush@127.0.0.1:9/x"}, ["database: does not listen there", "DATABASE_URL"]),
     ],
 )
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -67,6 +66,16 @@ def test_check_says_what_is_wrong_and_how_to_mend_it(
         assert words in wrong
     for secret in (*SECRETS, "hush", "another-secret"):
         assert secret not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_check_finds_nothing_wrong_with_a_file_that_the_service_will_make_and_does_not_make_it(
+    work: Workplace, settings: dict[str, str]
+) -> None:
+    ran = work.run("check", settings={**settings, "DATABASE_URL": "sqlite+aiosqlite:///./new.db"})
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "database: is at no revision" in ran.stdout
+    assert not (work.folder / "new.db").exists()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -323,8 +323,8 @@ def test_what_cannot_be_meant_is_refused_with_a_line_that_says_why(
     ("command", "url", "says"),
     [
         (("user", USER), "sqlite+aiosqlite:///./empty.db", "Run: idv migrate"),
-        (("verifications",), "sqlite+aiosqlite:////nowhere/idv.db", "cannot be reached"),
-        (("reset", USER), "postgresql+asyncpg://u:hush@127.0.0.1:9/x", "cannot be reached"),
+        (("verifications",), "sqlite+aiosqlite:////nowhere/idv.db", "may not be opened or written"),
+        (("reset", USER), "postgresql+asyncpg://u:hush@127.0.0.1:9/x", "does not listen there"),
         (("erase", USER, "--yes"), "sqlite+aiosqlite:///./empty.db", "Run: idv migrate"),
     ],
     ids=["user", "verifications", "reset", "erase"],
@@ -439,7 +439,7 @@ async def test_while_another_process_writes_nothing_is_changed(
         other.execute("BEGIN IMMEDIATE")
         ran = work.run(*command, settings=settings)
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == "The database is held by another process, or cannot be written. Run the command again.\n"
+    assert ran.stderr.startswith("DATABASE_URL: the database is held by another process. Repeat it.")
     assert (await service.status(USER))["verified"]
 
 
@@ -481,7 +481,7 @@ async def test_while_another_transaction_has_the_user_on_postgresql_nothing_is_c
         await other.execute(text("LOCK TABLE users IN SHARE MODE"))
         ran = work.run("erase", USER, "--yes", settings=settings)
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == "The database is held by another process, or cannot be written. Run the command again.\n"
+    assert ran.stderr.startswith("DATABASE_URL: the database is held by another process. Repeat it.")
     assert (await service.status(USER))["verified"]
 
 

@@ -18,6 +18,7 @@ from app.core.failures import stored_text
 from app.core.messages import DEFAULT_LANGUAGE
 from app.flows.addresses import site_of
 from app.flows.hosted import Origin, PageKind
+from app.storage.faults import Cause
 
 Example = dict[str, Any]
 Examples = dict[str, Example]
@@ -291,7 +292,7 @@ _NOT_READY: Final[Examples] = {
         "The database is away",
         {
             "status": "not_ready",
-            "checks": {"database": "cannot be reached or written; look at DATABASE_URL", "migrations": "unknown"},
+            "checks": {"database": f"{Cause.FILE_NOT_WRITABLE.words}. {Cause.FILE_NOT_WRITABLE.remedy}", "migrations": "unknown"},
         },
     )
 }

@@ -207,6 +207,8 @@ SECRETS: dict[str, list[str]] = {
         "mysql://u:MARKER@db/idv",
         "postgres://",
         "postgres://u:MARKER@db:port/idv",
+        "postgresql://u:MARKER@db/idv?sslmode=MARKER",
+        "postgresql://u:p?MARKER=MARKER@db/idv",
         "sqlite+aiosqlite://",
         "sqlite+aiosqlite:///",
         "sqlite+aiosqlite:///:memory:",

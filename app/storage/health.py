@@ -1,0 +1,48 @@
+"""Whether the database can be used by this code, and if not, why."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from app.core.errors import DatabaseUnavailable
+from app.storage.database import Database
+from app.storage.faults import Cause, diagnose
+from app.storage.migrate import current_revision, is_migrated
+
+_IS_READ_ONLY = text("SELECT current_setting('transaction_read_only')")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`cause` is why the database cannot be used, None where it can; `revision` the migration that it is at, where it tells."""
+
+    cause: Cause | None
+    revision: str | None = None
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether it can be read and written, migrated or not."""
+        return self.cause in {None, Cause.NOT_MIGRATED}
+
+
+async def look_at(database: Database) -> Health:
+    """The database's health. A SQLite file that is not there yet is not made by looking."""
+    if database.file is not None and (missing := _missing_file(database.file)):
+        return Health(missing)
+    try:
+        revision = await current_revision(database)
+        if database.file is None and (await database.read(_IS_READ_ONLY))[0][0] == "on":
+            return Health(Cause.READ_ONLY, revision)
+    except DatabaseUnavailable as fault:
+        return Health(diagnose(fault))
+    return Health(None if is_migrated(revision) else Cause.NOT_MIGRATED, revision)
+
+
+def _missing_file(file: str) -> Cause | None:
+    if os.path.exists(file):
+        return None
+    folder = os.path.dirname(os.path.abspath(file))
+    return Cause.NOT_MIGRATED if os.access(folder, os.W_OK | os.X_OK) else Cause.FILE_NOT_WRITABLE
