@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import time
@@ -155,7 +156,11 @@ def from_environment() -> FastAPI:
     """The service for the environment's settings: what each uvicorn worker calls. Raises SettingsInvalid."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    return create_app(settings, environment=os.environ)
+    app = create_app(settings, environment=os.environ)
+    # What is there now stays: a full collection that walks over it holds every request up for 90 ms.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def _services(settings: Settings, database: Database, provider: RelyingParty, metrics: Metrics, clock: Clock) -> Services:

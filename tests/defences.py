@@ -501,6 +501,14 @@ DEFENCES = (
         "tests/api/test_bodies.py",
     ),
     Defence(
+        "a request's head has an end",
+        "app/operator/server.py",
+        "if self._framing > MAX_FRAMING_BYTES and",
+        "if False and",
+        "tests/system/test_raw_http.py",
+        only="without_end",
+    ),
+    Defence(
         "an invented method is nobody's label",
         "app/api/middleware.py",
         'scope["method"] if scope["method"] in METHODS else OTHER',

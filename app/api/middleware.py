@@ -15,7 +15,7 @@ from app.api.problems import problem_response
 from app.core.errors import InternalError, NotFound, PayloadTooLarge, RequestTimeout
 from app.telemetry.logs import fault_location
 from app.telemetry.metrics import OTHER, Metrics
-from app.telemetry.tracing import Tracing, describe_response
+from app.telemetry.tracing import Tracing
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -80,11 +80,11 @@ class RequestRecord:
         structlog.contextvars.clear_contextvars()
         method = scope["method"] if scope["method"] in METHODS else OTHER
         began = time.perf_counter()
-        with self._metrics.in_flight(), self._tracing.request(method, Headers(scope=scope)) as span:
+        with self._metrics.in_flight(), self._tracing.request(method, Headers(scope=scope)) as describe:
             status, answered = await self._answer(scope, receive, send)
             seconds = answered - began
             route = getattr(scope.get("route"), "path_format", None)
-            describe_response(span, method, route, status)
+            describe(route, status)
             log = _log.debug if route in PROBES and status < 400 else _log.info
             log("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 1))
         if route:

@@ -96,7 +96,10 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     if settings.database_url.get_secret_value().startswith("sqlite"):
         _migrate(settings)
-    server.run(host, port, workers)
+    try:
+        server.run(host, port, workers)
+    except server.CannotServe as error:
+        _fail(f"{error}.")
 
 
 @main.command(epilog=ENDS)

@@ -1,4 +1,4 @@
-"""Logging: one event a line, as JSON for machines or in colour for people, with the ids of the request and of its trace."""
+"""Logging: one event a line, as JSON for machines or as text for people, with the ids of the request and of its trace."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import structlog
 from asgi_correlation_id import correlation_id
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.telemetry.tracing import current_trace_id
-
 # These libraries write URLs, SQL parameters and headers at their finer levels, whatever LOG_LEVEL says.
 _QUIET = ("httpx", "httpcore", "aiosqlite", "asyncio", "sqlalchemy", "alembic", "asgi_correlation_id")
 
@@ -24,9 +22,13 @@ def configure_logging(level: str, log_format: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add_ids,
+        _add_request_id,
     ]
-    renderer: Processor = structlog.dev.ConsoleRenderer() if log_format == "console" else structlog.processors.JSONRenderer()
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        if log_format == "console"
+        else structlog.processors.JSONRenderer()
+    )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -54,11 +56,9 @@ def fault_location(error: BaseException) -> dict[str, Any]:
     return {"fault": type(error).__name__, "frames": [f"{f.filename}:{f.lineno} {f.name}" for f in frames[-12:]]}
 
 
-def _add_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if request_id := correlation_id.get():
         event["request_id"] = request_id
-    if trace_id := current_trace_id():
-        event["trace_id"] = trace_id
     return event
 
 

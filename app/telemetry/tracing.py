@@ -5,20 +5,11 @@ The ready-made instrumentations are not used: they put addresses on spans, and o
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
-from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import NoOpTracer, Span, SpanKind, StatusCode, Tracer
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-_NANOSECONDS = 1_000_000_000
-_PROPAGATOR = TraceContextTextMapPropagator()
+Answered = Callable[[str | None, int], None]
+"""Told of a request's route, by its template, and of the status that it was answered with."""
 
 
 def is_asked_for(environment: Mapping[str, str]) -> bool:
@@ -28,63 +19,31 @@ def is_asked_for(environment: Mapping[str, str]) -> bool:
     return any(environment.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
 
 
+def _say_nothing(_route: str | None, _status: int) -> None:
+    pass
+
+
+_NO_SPAN: AbstractContextManager[Answered] = nullcontext(_say_nothing)
+
+
 class Tracing:
-    """Makes the spans of requests and of the calls to the provider that they cause. Without a provider it makes none."""
+    """Where nobody asks for traces: it makes none, and costs nothing."""
 
-    def __init__(self, provider: TracerProvider | None = None) -> None:
-        self._provider = provider
-        self._tracer: Tracer = provider.get_tracer("idv-gateway") if provider else NoOpTracer()
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Tracing:
+    @staticmethod
+    def of(environment: Mapping[str, str]) -> Tracing:
         """Traces to where the environment says, over OTLP in HTTP; where it says nothing, none."""
         if not is_asked_for(environment):
-            return cls()
-        provider = TracerProvider(resource=Resource({"service.name": "idv-gateway"}).merge(OTELResourceDetector().detect()))
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        return cls(provider)
+            return Tracing()
+        from app.telemetry.spans import Spans  # noqa: PLC0415  it costs a quarter of a second at the start
 
-    @contextmanager
-    def request(self, method: str, headers: Mapping[str, str]) -> Iterator[Span]:
+        return Spans()
+
+    def request(self, _method: str, _headers: Mapping[str, str]) -> AbstractContextManager[Answered]:
         """The span of one request, part of its caller's trace where the request names one (W3C Trace Context)."""
-        with self._tracer.start_as_current_span(
-            method,
-            context=_PROPAGATOR.extract(headers),
-            kind=SpanKind.SERVER,
-            attributes={"http.request.method": method},
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            yield span
+        return _NO_SPAN
 
     def provider_call(self, endpoint: str, status: int | None, seconds: float) -> None:
-        """A call to the provider that has just ended, as a span within its request's."""
-        ended = time.time_ns()
-        started = ended - int(seconds * _NANOSECONDS)
-        span = self._tracer.start_span(endpoint, kind=SpanKind.CLIENT, start_time=started)
-        if status is None:
-            span.set_status(StatusCode.ERROR)
-        else:
-            span.set_attribute("http.response.status_code", status)
-        span.end(ended)
+        """A call to the provider that has just ended; `status` is None where no answer came."""
 
     def close(self) -> None:
-        """Send what is left. It may block for as long as the exporter's time-out."""
-        if self._provider:
-            self._provider.shutdown()
-
-
-def describe_response(span: Span, method: str, route: str | None, status: int) -> None:
-    """Name a request's span by its route's template, and say how it was answered."""
-    if route:
-        span.update_name(f"{method} {route}")
-        span.set_attribute("http.route", route)
-    span.set_attribute("http.response.status_code", status)
-    if status >= 500:
-        span.set_status(StatusCode.ERROR)
-
-
-def current_trace_id() -> str | None:
-    """The trace that is being recorded now, as 32 hexadecimal digits."""
-    context = trace.get_current_span().get_span_context()
-    return trace.format_trace_id(context.trace_id) if context.is_valid else None
+        """Send what is left."""

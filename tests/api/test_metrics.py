@@ -46,6 +46,18 @@ async def test_invented_methods_are_one_and_the_same_wherever_they_are_noted(ser
     assert {event["method"] for event in events} == {"other"}
 
 
+async def test_probes_that_went_well_are_logged_at_debug_level(service: Service) -> None:
+    with capture_logs() as events:
+        for path in ("/healthz", "/readyz", "/metrics", "/v1/users/ana"):
+            assert (await service.admin.get(path)).status_code == 200
+        problem(await service.client(None).get("/metrics"), 401, "unauthorized")
+    assert [(event["route"], event["log_level"]) for event in events] == [
+        *((probe, "debug") for probe in ("/healthz", "/readyz", "/metrics")),
+        ("/v1/users/{user_id}", "info"),
+        ("/metrics", "info"),
+    ]
+
+
 async def test_the_request_that_asks_is_in_flight(service: Service) -> None:
     assert await measured(service, "idv_http_requests_in_flight") == {"": 1}
 

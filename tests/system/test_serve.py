@@ -144,7 +144,7 @@ def test_the_log_names_routes_and_attempts_and_nothing_of_a_person(work: Workpla
     options = ("--client-id", SETTINGS["INCODE_CLIENT_ID"], "--redirect-uri", SETTINGS["REDIRECT_URI"])
     with (
         work.running("sandbox", *options, "--port", provider.rpartition(":")[2], settings=secret) as sandbox,
-        serving(work, INCODE_SERVER_URL=provider, SCOPES="openid profile email") as (service, url),
+        serving(work, INCODE_SERVER_URL=provider, SCOPES="openid profile email", LOG_LEVEL="debug") as (service, url),
         httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS) as client,
     ):
         sandbox.wait_until(lambda: answers(f"{provider}/.well-known/openid-configuration", 200), "the sandbox")
