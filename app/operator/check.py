@@ -1,11 +1,11 @@
-"""What `idv check` looks at: the provider, our registration there, the clock, addresses, the database.
+"""What `idv check` looks at: the environment, the provider, our registration there, the clock, addresses, the database.
 
 Each finding says how to mend it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from app.core.domain import Addresses
@@ -13,26 +13,52 @@ from app.oidc import ProviderConfig, is_loopback
 from app.operator.check_database import check_database
 from app.operator.check_provider import check_provider
 from app.operator.finding import Finding
+from app.settings.loading import resembling
 from app.storage.database import Database
 
 
-async def check_all(provider: ProviderConfig, addresses: Addresses, database_url: str) -> list[Finding]:
+async def check_all(
+    provider: ProviderConfig, addresses: Addresses, database_url: str, environment: Mapping[str, str]
+) -> list[Finding]:
     """Every check, in the order in which what it finds is worth mending."""
-    browsers = {"PUBLIC_URL": addresses.public_url, "REDIRECT_URI": next(iter(addresses.redirect_uris), None)}
+    redirect_uri = next(iter(addresses.redirect_uris), addresses.callback_url)
     database = Database(database_url)
     try:
         return [
-            *[finding async for finding in check_provider(provider, next(iter(addresses.redirect_uris), addresses.callback_url))],
-            *check_addresses({name: url for name, url in browsers.items() if url}),
+            *check_environment(environment),
+            *[finding async for finding in check_provider(provider, redirect_uri)],
+            *check_addresses(addresses),
             await check_database(database),
         ]
     finally:
         await database.close()
 
 
-def check_addresses(addresses: Mapping[str, str]) -> list[Finding]:
-    """Whether browsers are sent over https to each address, given by the name of its setting."""
-    return [_address(name, url) for name, url in addresses.items()]
+def check_environment(environment: Mapping[str, str]) -> list[Finding]:
+    """Find names that look like a misspelt setting, and say how many processes the environment asks for.
+
+    In `.env` such a name stops the start. The environment holds names of others, too: there it is only told.
+    """
+    misspelt = [
+        Finding(name, "is the name of no setting", f"{meant} was probably meant. If this is another program's, leave it.")
+        for name, meant in resembling(environment).items()
+    ]
+    processes = environment.get("WEB_CONCURRENCY")
+    wanted = f"lets idv serve start {processes} processes, where --workers does not say otherwise"
+    return [*misspelt, *([Finding("WEB_CONCURRENCY", wanted)] if processes else [])]
+
+
+def check_addresses(addresses: Addresses) -> list[Finding]:
+    """Look whether browsers are sent over https to each address."""
+    return [
+        _address("PUBLIC_URL", addresses.public_url),
+        *_each("REDIRECT_URI", addresses.redirect_uris),
+        *_each("RETURN_URLS", addresses.return_urls),
+    ]
+
+
+def _each(name: str, urls: Sequence[str]) -> list[Finding]:
+    return [_address(name if len(urls) == 1 else f"{name}, number {number}", url) for number, url in enumerate(urls, 1)]
 
 
 def _address(name: str, url: str) -> Finding:

@@ -191,7 +191,8 @@ def check() -> None:
     from app.telemetry.logs import configure_logging
 
     configure_logging("error", "console")
-    findings = asyncio.run(check_all(settings.provider, settings.addresses, settings.database_url.get_secret_value()))
+    database_url = settings.database_url.get_secret_value()
+    findings = asyncio.run(check_all(settings.provider, settings.addresses, database_url, os.environ))
     for finding in findings:
         print(f"{'WRONG' if finding.remedy else 'ok':<6}{finding.subject}: {finding.result}")
         if finding.remedy:

@@ -8,13 +8,14 @@ import typer
 from app.main import create_app
 from app.operator import cli
 from app.settings import Settings
+from app.settings.model import SECRETS as IN_FILES
 from tests.harness.containers import REPOSITORY, composition, variables_in
 from tests.unit.settings.given import REQUIRED
 
 PATTERNS = ("*.md", "deploy/*.md", "docs/**/*.md", "app/api/description.md")
 DOCUMENTS = sorted(path.relative_to(REPOSITORY).as_posix() for pattern in PATTERNS for path in REPOSITORY.glob(pattern))
 COMMANDS: dict[str, typer.core.TyperCommand] = typer.main.get_command(cli.main).commands  # type: ignore[attr-defined]
-SETTINGS = {name.upper() for name in Settings.model_fields}
+SETTINGS = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in IN_FILES}
 PAGES = {"/docs", "/redoc", "/openapi.json"}
 # Of code that runs inside an identity provider.
 SECRETS = {
