@@ -218,10 +218,10 @@ def client_for(service: Service, operation: Json) -> httpx.AsyncClient:
     match operation["security"]:
         case []:
             return service.client(None)
-        case [{"AdminKey": []}]:
-            return service.admin
-        case [{"IdpKey": []}, {"AdminKey": []}]:
+        case [{"IdpKey": []}, *_, {"AdminKey": []}]:
             return service.idp
+        case [*_, {"AdminKey": []}]:
+            return service.admin
     raise AssertionError(operation["security"])
 
 
