@@ -7,16 +7,19 @@ import gc
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 
-from app.api import browser, callback, ops, users, verifications
+from app.api import audit, browser, callback, ops, users, verifications
 from app.api.cookies import BindingCookies
 from app.api.deps import Services
 from app.api.middleware import RequestBounds, RequestRecord, SecurityHeaders
@@ -27,16 +30,25 @@ from app.api.reference.document import complete_document
 from app.core.domain import Clock, Reason, utc_now
 from app.core.errors import Problem
 from app.core.failures import CATALOGUE
+from app.flows.answers import Answers
+from app.flows.audit import Audit
+from app.flows.authorization import AuthorizationRequests
 from app.flows.exchange import Exchange
+from app.flows.finish import RelayFlow
 from app.flows.hosted import HostedFlow, PageKind
+from app.flows.housekeeping import Housekeeping
 from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
-from app.flows.verification import Verifications
+from app.flows.start import Starting
+from app.flows.users import Users
 from app.oidc import RelyingParty
 from app.settings import Settings, load_settings
+from app.storage.audit import AuditLog
 from app.storage.database import Database
 from app.storage.encryption import Cipher
 from app.storage.health import look_at
+from app.storage.keeping import Keeper
+from app.storage.sealed import Seals
 from app.storage.store import Store
 from app.telemetry.logs import configure_logging
 from app.telemetry.metrics import FOLDER, Metrics
@@ -73,10 +85,11 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, metrics, tracing, clock=clock, monotonic=monotonic) as services:
             app.state.services = services
-            look = asyncio.create_task(_tell_of(services.database))
-            yield
-            look.cancel()
-            await asyncio.wait({look})
+            async with (
+                _in_the_background(partial(_tell_of, services.database)),
+                _in_the_background(services.housekeeping.run if settings.housekeeping else None),
+            ):
+                yield
         await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
@@ -103,6 +116,7 @@ def create_app(
         callback.router,
         users.router,
         users.admin_router,
+        audit.router,
         ops.router,
         ops.metrics_router,
         docs.router,
@@ -163,31 +177,49 @@ def from_environment() -> FastAPI:
     return app
 
 
+@asynccontextmanager
+async def _in_the_background(work: Callable[[], Coroutine[Any, Any, None]] | None) -> AsyncIterator[None]:
+    """Let `work` go on while the block runs, and no longer."""
+    task = asyncio.create_task(work()) if work else None
+    try:
+        yield
+    finally:
+        if task:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
 def _services(settings: Settings, database: Database, provider: RelyingParty, metrics: Metrics, clock: Clock) -> Services:
-    store = Store(database, Cipher(settings.fernet_keys))
+    cipher = Cipher(settings.fernet_keys)
+    seals = Seals(cipher)
+    store = Store(database, seals)
     signer = StateSigner(settings.redirect_secrets)
-    session_tokens = SessionTokens(settings.redirect_secrets, settings.public_url)
+    requests = AuthorizationRequests(provider, signer)
     exchange = Exchange(provider, signer, keep_tokens=settings.store_tokens)
+    answers = Answers(store, settings.rules, clock)
     return Services(
-        verifications=Verifications(
+        starting=Starting(
             store=store,
-            provider=provider,
-            exchange=exchange,
-            signer=signer,
-            session_tokens=session_tokens,
+            requests=requests,
             rules=settings.rules,
             addresses=settings.addresses,
             lifetime=settings.lifetime,
             clock=clock,
         ),
+        relay=RelayFlow(store=store, exchange=exchange, answers=answers, clock=clock),
         hosted=HostedFlow(
             store=store,
-            provider=provider,
+            requests=requests,
             exchange=exchange,
+            answers=answers,
             signer=signer,
-            session_tokens=session_tokens,
+            session_tokens=SessionTokens(settings.redirect_secrets, settings.public_url),
             clock=clock,
         ),
+        users=Users(store, settings.rules, clock),
+        audit=Audit(store, AuditLog(database, seals), clock),
+        housekeeping=Housekeeping(Keeper(database, cipher), retention=timedelta(days=settings.retention_days), clock=clock),
         cookies=BindingCookies(settings.public_url, settings.lifetime),
         pages=Pages(product_name=settings.product_name, product_color=settings.product_color),
         database=database,

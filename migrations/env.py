@@ -8,13 +8,13 @@ from sqlalchemy.engine import Connection
 from app.settings import load_database_settings
 from app.storage.database import Database
 from app.storage.migrate import take_turn
-from app.storage.tables import Base
+from app.storage.tables import METADATA
 
 
 def run_on(connection: Connection) -> None:
     """Run what the command asked for, in one transaction."""
     take_turn(connection)
-    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
+    context.configure(connection=connection, target_metadata=METADATA, render_as_batch=True, compare_type=True)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -17,7 +17,16 @@ from fastapi.params import Body, Path, Query
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.api import fields
-from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, caller_of, may_see_tokens, services_of
+from app.api.deps import (
+    CurrentActor,
+    CurrentCaller,
+    CurrentServices,
+    MaySeeTokens,
+    actor_of,
+    caller_of,
+    may_see_tokens,
+    services_of,
+)
 from app.core.errors import RequestInvalid
 from app.oidc import object_without_duplicates
 
@@ -26,6 +35,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 _GIVEN: dict[Any, Callable[[Request], Any]] = {
     CurrentServices: services_of,
+    CurrentActor: actor_of,
     CurrentCaller: caller_of,
     MaySeeTokens: may_see_tokens,
 }

@@ -20,7 +20,6 @@ from app.core.errors import DatabaseUnavailable, InternalError
 from app.core.messages import DEFAULT_LANGUAGE, LANGUAGES, Language, language_of
 from app.flows.exchange import AuthorizationResponse
 from app.flows.hosted import Origin, PageKind, PageNeeded
-from app.storage.encryption import Unreadable
 
 MAX_STATE_LENGTH = 2048
 _RESPONSE_PARAMETERS = ("code", "state", "iss", "error", "error_description")
@@ -102,8 +101,6 @@ async def launch(
         launched = await services.hosted.launch(verification_id, cookies=cookies, caller_state=state or None)
     except PageNeeded as needed:
         return await pages.page(needed, caller_state=state or None)
-    except Unreadable:
-        return await pages.page(PageNeeded(PageKind.UNREADABLE, verification_id))
     except DatabaseUnavailable:
         return await pages.page(PageNeeded(PageKind.UNAVAILABLE))
     response = RedirectResponse(launched.location, 303)
@@ -141,15 +138,19 @@ async def receive(  # noqa: PLR0917  the parameters of the response
     pages = _BrowserPages(request, services)
     if _is_repeated(request, *_RESPONSE_PARAMETERS):
         return await pages.page(PageNeeded(PageKind.BAD_LINK))
-    parameters = AuthorizationResponse(code or None, state or None, iss or None, error or None, error_description or None)
+    parameters = AuthorizationResponse(
+        code=code or None,
+        state=state or None,
+        iss=iss or None,
+        error=error or None,
+        error_description=error_description or None,
+    )
     cookies = services.cookies.read(request.cookies)
     try:
         with counted_callback(services, "return"):
             returned = await services.hosted.receive(parameters, cookies)
     except PageNeeded as needed:
         return await pages.page(needed, clean_address=True)
-    except Unreadable:
-        return await pages.page(PageNeeded(PageKind.UNREADABLE), clean_address=True)
     except DatabaseUnavailable:
         # Without a clean address: the person loads this page again, and its parameters are still good.
         return await pages.page(PageNeeded(PageKind.UNAVAILABLE))

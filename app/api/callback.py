@@ -6,13 +6,15 @@ from typing import Annotated
 
 from fastapi import Body
 
-from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, counted_callback, note_decision
+from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, Services, counted_callback, note_decision
 from app.api.keys import keyed_router
 from app.api.problems import answered, responses
 from app.api.reference import examples
 from app.api.schemas import CallbackBody, DecisionView
 from app.core import errors
-from app.core.domain import Role
+from app.core.domain import Decision, Role
+from app.flows.finish import RelayCallback
+from app.flows.hosted import Confirmation
 
 router = keyed_router(Role.IDP, prefix="/v1/callback", tags=["Verify"])
 
@@ -53,9 +55,18 @@ async def finish(
     A failed verification is an answer (200), not an HTTP error. The same callback may be repeated for 5 minutes and gets the
     same answer. A refused callback (4xx) has recorded nothing.
     """
-    step = "confirmation" if body.session_token else "relay"
+    callback = body.callback()
+    step = "confirmation" if isinstance(callback, Confirmation) else "relay"
     with counted_callback(services, step):
-        decision = await services.verifications.finish(body.callback(), caller.name)
+        decision = await _finished(services, callback, caller.name)
     services.metrics.callback(step, decision.reason)
     note_decision(services, decision)
     return DecisionView.of(decision, with_tokens=with_tokens)
+
+
+async def _finished(services: Services, callback: RelayCallback | Confirmation, finished_by: str) -> Decision:
+    match callback:
+        case RelayCallback():
+            return await services.relay.finish(callback, finished_by)
+        case Confirmation():
+            return await services.hosted.confirm(callback, finished_by)

@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import structlog
+from asgi_correlation_id import correlation_id
 from fastapi import Depends, Request
 
 from app.api.cookies import BindingCookies
 from app.api.pages import Pages
 from app.core.api_keys import ApiKey
-from app.core.domain import Caller, Decision, Role
+from app.core.domain import Actor, Caller, Decision, Role
 from app.core.errors import Problem
+from app.flows.audit import Audit
+from app.flows.finish import RelayFlow
 from app.flows.hosted import HostedFlow, PageNeeded
-from app.flows.verification import Verifications
+from app.flows.housekeeping import Housekeeping
+from app.flows.start import Starting
+from app.flows.users import Users
 from app.storage.database import Database
 from app.telemetry.metrics import Metrics
 
@@ -25,8 +30,12 @@ from app.telemetry.metrics import Metrics
 class Services:
     """What the lifespan has opened for the routes."""
 
-    verifications: Verifications
+    starting: Starting
+    relay: RelayFlow
     hosted: HostedFlow
+    users: Users
+    audit: Audit
+    housekeeping: Housekeeping
     cookies: BindingCookies
     pages: Pages
     database: Database
@@ -60,6 +69,14 @@ async def _services(request: Request) -> Services:
 CurrentServices = Annotated[Services, Depends(_services)]
 CurrentCaller = Annotated[Caller, Depends(caller_of)]
 MaySeeTokens = Annotated[bool, Depends(may_see_tokens)]
+
+
+def actor_of(request: Request) -> Actor:
+    """The caller as the audit names it."""
+    return Actor(name=caller_of(request).name, request_id=correlation_id.get())
+
+
+CurrentActor = Annotated[Actor, Depends(actor_of)]
 
 
 def note_decision(services: Services, decision: Decision) -> None:

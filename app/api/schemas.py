@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import base64
+import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.core import failures
+from app.core import failures, messages
 from app.core.claims import timestamp, without_tokens
-from app.core.domain import ATTEMPT_ID, Action, Attempt, Decision, Failure, Flow, Purpose, Reason, Status, UserStatus
+from app.core.domain import (
+    Action,
+    Attempt,
+    AuditAction,
+    AuditEntry,
+    Decision,
+    Failure,
+    FailureCode,
+    Flow,
+    Purpose,
+    Reason,
+    Status,
+    UserStatus,
+)
 from app.flows.exchange import AuthorizationResponse
-from app.flows.verification import Callback, StartRequest
+from app.flows.finish import RelayCallback
+from app.flows.hosted import Confirmation
+from app.flows.start import StartRequest
+from app.storage.audit import AuditFilter, AuditPage
 from app.storage.store import AttemptFilter, Page, Position
 
 _NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+_ITEM_ID = re.compile(r"(idv|aud)_[0-9a-f]{32}")
 
 
 def _absent_when_empty(value: Any) -> Any:
@@ -46,7 +64,22 @@ VerificationId = Annotated[
 Parameter = Annotated[Annotated[str, Field(max_length=8192, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
 HostedText = Annotated[Annotated[str, Field(max_length=2048, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
 Email = Annotated[Annotated[str, Field(max_length=320, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
+Locale = Annotated[
+    Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$")] | None, BeforeValidator(_absent_when_empty)
+]
 ForeignText = Annotated[str | None, BeforeValidator(_absent_when_empty)]
+IdentityId = Annotated[
+    str,
+    Field(min_length=1, max_length=255, pattern=_NO_CONTROLS, examples=["2312120ecbbd3d7b78f3fdec"]),
+]
+Cursor = Annotated[
+    str,
+    Field(
+        max_length=200,
+        examples=["MjAyNi0wNC0wN1QxNzoyODoyNS4xNTAwMDArMDA6MDAgaWR2XzZmMWQyYzNiNGE1OTY4Nzc4Njk1YTRiM2MyZDFlMGYx"],
+    ),
+]
+Moment = Annotated[AwareDatetime, Field(examples=["2026-04-07T00:00:00Z"])]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-04-07T17:28:25.150Z"])]
 AttemptStatus = Annotated[
     Status,
@@ -86,11 +119,32 @@ class StartBody(BaseModel):
         None, description="Hosted only: where the browser goes afterwards, one of `RETURN_URLS`. Default: the first of them."
     )
     state: HostedText = Field(None, description="Hosted only: your own opaque state, which comes back to `return_to`.")
+    redirect_uri: HostedText = Field(
+        None, description="Relay only: which of `REDIRECT_URI` the provider sends the browser to. Default: the first of them."
+    )
     force: StrictBool = Field(False, description="Verify even inside the window.")
+    locale: Locale = Field(
+        None,
+        description="The person's language, a BCP 47 tag, for `error.message` and our pages. Known: `en`, `es`, `pt`; any other "
+        "is `en`.",
+        examples=["es"],
+    )
 
     def request(self) -> StartRequest:
         """The use-case's request."""
         return StartRequest(**self.model_dump())
+
+
+class ResponseParameters(BaseModel):
+    """All query parameters that arrived at your redirect URI. Those that are none of the provider's answer are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    code: Parameter = Field(None, description="The provider's code. It works once, for about 60 seconds.")
+    state: Parameter = Field(None, description="The provider's echo of our `state`.")
+    iss: Parameter = Field(None, description="The provider's issuer, as it came (RFC 9207).")
+    error: ForeignText = Field(None, description="The provider's error. It wins over a `code`, which is then not sent.")
+    error_description: ForeignText = Field(None, description="The provider's words about the error.")
 
 
 class CallbackBody(BaseModel):
@@ -99,29 +153,44 @@ class CallbackBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     user_id: UserId
-    verification_id: Annotated[VerificationId | None, BeforeValidator(_absent_when_empty)] = Field(
-        None, description="From the caller's own session. Without it the user's newest pending relay login is meant."
-    )
+    verification_id: VerificationId
     code: Parameter = Field(None, description="The provider's code. It works once, for about 60 seconds.")
     state: Parameter = Field(
-        None, description="The provider's echo of our `state`; left out where the caller's own took its place."
+        None, description="The provider's echo of our `state`. Required, but for an attempt that was started with `omit_state`."
     )
     iss: Parameter = Field(None, description="The provider's issuer, as it came (RFC 9207).")
     error: ForeignText = Field(None, description="The provider's error. It wins over a `code`, which is then not sent.")
     error_description: ForeignText = Field(None, description="The provider's words about the error.")
+    response_parameters: ResponseParameters | None = Field(
+        None, description="All that came with the browser, in place of the five single members above."
+    )
     session_token: Parameter = Field(None, description="Hosted: the token that the browser brought, alone. It works once.")
 
     @model_validator(mode="after")
-    def _session_token_stands_alone(self) -> Self:
-        response = (self.code, self.state, self.iss, self.error, self.error_description)
-        if self.session_token is not None and any(part is not None for part in response):
+    def _says_it_once(self) -> Self:
+        single = any(value is not None for value in (self.code, self.state, self.iss, self.error, self.error_description))
+        if self.session_token is not None and (single or self.response_parameters is not None):
             raise PydanticCustomError("session_token_alone", "session_token stands alone: leave the provider's parameters out")
+        if self.response_parameters is not None and single:
+            raise PydanticCustomError(
+                "response_parameters_alone", "response_parameters stand alone: leave the single parameters out"
+            )
         return self
 
-    def callback(self) -> Callback:
-        """The use-case's callback."""
-        response = AuthorizationResponse(self.code, self.state, self.iss, self.error, self.error_description)
-        return Callback(self.user_id, self.verification_id, response, self.session_token)
+    def callback(self) -> RelayCallback | Confirmation:
+        """What the use-cases finish: a confirmation where there is a session token."""
+        if self.session_token is not None:
+            return Confirmation(user_id=self.user_id, verification_id=self.verification_id, session_token=self.session_token)
+        came = self.response_parameters or self
+        response = AuthorizationResponse(
+            code=came.code,
+            state=came.state,
+            iss=came.iss,
+            error=came.error,
+            error_description=came.error_description,
+            holds_all=self.response_parameters is not None,
+        )
+        return RelayCallback(user_id=self.user_id, verification_id=self.verification_id, response=response)
 
 
 class ResetBody(BaseModel):
@@ -135,20 +204,29 @@ class ResetBody(BaseModel):
 class ErrorView(BaseModel):
     """What went wrong, and what to do about it."""
 
-    code: str = Field(
+    code: FailureCode = Field(
         description="Stable, for a program to read. One of:\n\n"
         + "\n".join(f"- `{code}`: {kind.detail}" for code, kind in failures.CATALOGUE.items()),
         examples=["access_denied"],
     )
-    detail: str = Field(description="What went wrong, for a person to read.")
+    detail: str = Field(description="What went wrong, for you to read.")
     hint: str = Field(description="What to do about it.")
+    message: str = Field(
+        description="One plain sentence that may be shown to the person, in the language of the start's `locale`.",
+        examples=["The identity verification was not completed: please start again."],
+    )
 
     @classmethod
-    def of(cls, failure: Failure | None) -> ErrorView | None:
-        """The view of a failure, if there is one."""
+    def of(cls, failure: Failure | None, locale: str | None = None) -> ErrorView | None:
+        """The view of a failure, if there is one; `locale` is the person's language."""
         if failure is None:
             return None
-        return cls(code=failure.code, detail=failures.detail(failure), hint=failures.hint(failure))
+        return cls(
+            code=failure.code,
+            detail=failures.detail(failure),
+            hint=failures.hint(failure),
+            message=messages.message(failure.code, messages.language_of(locale)),
+        )
 
 
 class VerificationView(BaseModel):
@@ -190,7 +268,7 @@ class VerificationView(BaseModel):
             identity_id=attempt.identity_id,
             auth_overall_score=attempt.auth_overall_score,
             auth_overall_status=attempt.auth_overall_status,
-            error=ErrorView.of(attempt.failure),
+            error=ErrorView.of(attempt.failure, attempt.locale),
         )
 
 
@@ -223,7 +301,7 @@ class DecisionView(BaseModel):
             redirect_url=decision.redirect_url,
             claims=dict(decision.claims),
             app_metadata=dict(decision.app_metadata) if with_tokens else without_tokens(decision.app_metadata),
-            error=ErrorView.of(decision.failure),
+            error=ErrorView.of(decision.failure, decision.locale),
             verification=VerificationView.of(decision.verification) if decision.verification else None,
         )
 
@@ -254,22 +332,15 @@ class UserStatusView(BaseModel):
         )
 
 
-class VerificationQuery(BaseModel):
-    """Which attempts are wanted."""
+class _Query(BaseModel):
+    """What every list can be narrowed by, and where its pages begin."""
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: UserId | None = Field(None, description="Only this user's attempts.")
-    status: Status | None = Field(None, description="Only attempts with this status.", examples=["failed"])
+    since: Moment | None = Field(None, description="Only what happened at this time or later.")
+    until: Moment | None = Field(None, description="Only what happened before this time.")
     limit: Annotated[int, Field(ge=1, le=100, description="How many on a page.", examples=[10])] = 50
-    cursor: Annotated[
-        str | None,
-        Field(
-            max_length=200,
-            description="`next_cursor` of the page before.",
-            examples=["MjAyNi0wNC0wN1QxNzoyODoyNS4xNTAwMDArMDA6MDAgaWR2XzZmMWQyYzNiNGE1OTY4Nzc4Njk1YTRiM2MyZDFlMGYx"],
-        ),
-    ] = None
+    cursor: Cursor | None = Field(None, description="`next_cursor` of the page before.")
 
     @field_validator("cursor")
     @classmethod
@@ -278,16 +349,39 @@ class VerificationQuery(BaseModel):
             read_cursor(value)
         return value
 
+    @property
+    def after(self) -> Position | None:
+        """Where the page before ended."""
+        return read_cursor(self.cursor) if self.cursor else None
+
+
+class VerificationQuery(_Query):
+    """Which attempts are wanted."""
+
+    user_id: UserId | None = Field(None, description="Only this user's attempts.")
+    status: Status | None = Field(None, description="Only attempts with this status.", examples=["failed"])
+    identity_id: IdentityId | None = Field(
+        None, description="Only attempts that this identity came back from: one face may have several accounts."
+    )
+
     def wanted(self) -> AttemptFilter:
         """The use-case's filter."""
-        return AttemptFilter(self.user_id, self.status, self.limit, read_cursor(self.cursor) if self.cursor else None)
+        return AttemptFilter(
+            user_id=self.user_id,
+            status=self.status,
+            identity_id=self.identity_id,
+            since=self.since,
+            until=self.until,
+            limit=self.limit,
+            after=self.after,
+        )
 
 
 class VerificationPage(BaseModel):
     """Attempts, newest first."""
 
     items: list[VerificationView] = Field(description="The attempts of this page.")
-    next_cursor: str | None = Field(description="Where the next page begins; null on the last one.")
+    next_cursor: Cursor | None = Field(description="Where the next page begins; null on the last one.")
 
     @classmethod
     def of(cls, page: Page) -> VerificationPage:
@@ -296,21 +390,79 @@ class VerificationPage(BaseModel):
         return cls(items=items, next_cursor=write_cursor(page.next) if page.next else None)
 
 
+class AuditQuery(_Query):
+    """Which acts of administrators are wanted."""
+
+    user_id: UserId | None = Field(
+        None, description="Only acts on this user, the erasure of a user whom nothing else is known of included."
+    )
+    action: AuditAction | None = Field(None, description="Only acts of this kind.", examples=["reset"])
+
+    def wanted(self) -> AuditFilter:
+        """The use-case's filter."""
+        return AuditFilter(
+            user_id=self.user_id,
+            action=self.action,
+            since=self.since,
+            until=self.until,
+            limit=self.limit,
+            after=self.after,
+        )
+
+
+class AuditEntryView(BaseModel):
+    """One act of an administrator."""
+
+    id: str = Field(description="The entry's id.")
+    at: Timestamp = Field(description="When it happened.")
+    action: AuditAction = Field(description="What was done.")
+    by: str = Field(description="The name of the API key that did it, or `cli`.")
+    user_id: str | None = Field(
+        description="On whom; null for an act on nobody in particular, and where the user has been erased."
+    )
+    request_id: str | None = Field(description="The request in which it happened; null for the command line.")
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> AuditEntryView:
+        """The view of an entry."""
+        return cls(
+            id=entry.id,
+            at=timestamp(entry.at),
+            action=entry.action,
+            by=entry.by,
+            user_id=entry.user_id,
+            request_id=entry.request_id,
+        )
+
+
+class AuditEntryPage(BaseModel):
+    """What administrators did, newest first."""
+
+    items: list[AuditEntryView] = Field(description="The entries of this page.")
+    next_cursor: Cursor | None = Field(description="Where the next page begins; null on the last one.")
+
+    @classmethod
+    def of(cls, page: AuditPage) -> AuditEntryPage:
+        """The view of a page."""
+        items = [AuditEntryView.of(entry) for entry in page.entries]
+        return cls(items=items, next_cursor=write_cursor(page.next) if page.next else None)
+
+
 def write_cursor(position: Position) -> str:
-    """A position in the list as an opaque text."""
-    created_at, attempt_id = position
-    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {attempt_id}".encode()).decode("ascii")
+    """A position in a list as an opaque text."""
+    at, item_id = position
+    return base64.urlsafe_b64encode(f"{at.isoformat()} {item_id}".encode()).decode("ascii")
 
 
 def read_cursor(cursor: str) -> Position:
     """The position that `write_cursor` has written. Raises ValueError for any other text."""
     try:
-        created_at, _, attempt_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition(" ")
-        position = datetime.fromisoformat(created_at), attempt_id
+        at, _, item_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition(" ")
+        position = datetime.fromisoformat(at), item_id
     except ValueError:
         raise ValueError("is not a cursor of this list") from None
     # Only what we could have written: a time in UTC, in one spelling, and an id.
-    if not ATTEMPT_ID.fullmatch(attempt_id) or position[0].utcoffset() != timedelta() or write_cursor(position) != cursor:
+    if not _ITEM_ID.fullmatch(item_id) or position[0].utcoffset() != timedelta() or write_cursor(position) != cursor:
         raise ValueError("is not a cursor of this list")
     return position
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Body, Path
 
-from app.api.deps import CurrentServices, MaySeeTokens
+from app.api.deps import CurrentActor, CurrentServices, MaySeeTokens
 from app.api.keys import keyed_router
 from app.api.problems import answered, responses
 from app.api.reference import examples
@@ -33,7 +33,7 @@ async def status(user_id: UserIdInPath, services: CurrentServices, with_tokens: 
 
     A user whom the service has never met is simply not verified. Write a `/` in the id as `%2F`.
     """
-    return UserStatusView.of(await services.verifications.status(user_id), with_tokens=with_tokens)
+    return UserStatusView.of(await services.users.status(user_id), with_tokens=with_tokens)
 
 
 @admin_router.post(
@@ -48,6 +48,7 @@ async def status(user_id: UserIdInPath, services: CurrentServices, with_tokens: 
 async def reset(
     user_id: UserIdInPath,
     services: CurrentServices,
+    actor: CurrentActor,
     with_tokens: MaySeeTokens,
     body: Annotated[ResetBody | None, Body(openapi_examples=examples.RESET_REQUESTS)] = None,
 ) -> UserStatusView:
@@ -56,7 +57,7 @@ async def reset(
     With `identity` the enrolled identity is forgotten, too, and the next verification may enrol another person.
     """
     forget_identity = body is not None and body.identity
-    status_ = await services.verifications.reset(user_id, forget_identity=forget_identity)
+    status_ = await services.users.reset(user_id, forget_identity=forget_identity, by=actor)
     return UserStatusView.of(status_, with_tokens=with_tokens)
 
 
@@ -68,6 +69,6 @@ async def reset(
     response_description="Nothing is on file about this user any more.",
     responses=responses(*_COMMON, refused=_LONG_ID),
 )
-async def erase(user_id: UserIdInPath, services: CurrentServices) -> None:
+async def erase(user_id: UserIdInPath, services: CurrentServices, actor: CurrentActor) -> None:
     """An attempt that is under way cannot bring the user back. Erasing a user whom the service has never met is no error."""
-    await services.verifications.erase(user_id)
+    await services.users.erase(user_id, by=actor)

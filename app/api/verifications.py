@@ -64,7 +64,10 @@ async def start(
     - `redirect`: send the browser to `redirect_url` and keep `verification.id` in the user's session for the callback.
     - `deny`: refuse the login.
     """
-    decision = await services.verifications.start(body.request(), caller.name)
+    try:
+        decision = await services.starting.start(body.request(), caller.name)
+    except errors.RequestInvalid as refused:
+        raise refused.within("body") from None
     note_decision(services, decision)
     return DecisionView.of(decision, with_tokens=with_tokens)
 
@@ -80,7 +83,7 @@ async def start(
 )
 async def browse(query: Annotated[VerificationQuery, Query()], services: CurrentServices) -> VerificationPage:
     """Each attempt tells which key started and finished it, when, and how it ended. Rows added meanwhile move no page."""
-    return VerificationPage.of(await services.verifications.attempts(query.wanted()))
+    return VerificationPage.of(await services.audit.attempts(query.wanted()))
 
 
 @audit_router.get(
@@ -97,7 +100,7 @@ async def look(
 ) -> VerificationView:
     """Answers why somebody was refused: who started and finished the attempt, when, and with which error."""
     try:
-        attempt = await services.verifications.attempt(verification_id)
+        attempt = await services.audit.attempt(verification_id)
     except errors.VerificationNotFound:
         raise AttemptNotFound from None
     return VerificationView.of(attempt)

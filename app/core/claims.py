@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import overload
 
-from app.core.domain import Evidence, Json, Reason, Rules, UserRecord
+from app.core.domain import Evidence, Failure, FailureCode, Json, Purpose, Reason, Rules, UserRecord
 
 _TOKEN_NAMES = ("id_token", "access_token", "token_type", "expires_in")
 
@@ -23,8 +23,8 @@ def timestamp(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def claims(record: UserRecord | None, reason: Reason, rules: Rules) -> dict[str, Json]:
-    """The namespaced claim of a verification that stands; empty for any other `reason`."""
+def token_claims(record: UserRecord | None, reason: Reason, rules: Rules, purpose: Purpose = Purpose.LOGIN) -> dict[str, Json]:
+    """What to put on tokens: the claim of a verification that stands, under its namespace; empty for any other `reason`."""
     if reason not in {Reason.RECENTLY_VERIFIED, Reason.VERIFIED} or record is None or record.evidence is None:
         return {}
     evidence = record.evidence
@@ -37,6 +37,8 @@ def claims(record: UserRecord | None, reason: Reason, rules: Rules) -> dict[str,
         "auth_overall_status": evidence.auth_overall_status,
         "pii": dict(evidence.pii) if rules.claim_include_pii else {},
     }
+    if purpose is Purpose.STEP_UP:
+        claim["purpose"] = purpose
     return {rules.claim_namespace: claim}
 
 
@@ -49,9 +51,20 @@ def app_metadata(record: UserRecord | None) -> dict[str, Json]:
         "incode_idv_completed_at": timestamp(record.completed_at),
         "incode_interview_id": record.interview_id,
         "incode_identity_id": record.identity_id,
-        "incode_idv_error": record.error,
+        "incode_idv_error": error_text(record.failure) if record.failure else None,
         "incode_idv": _evidence(record.evidence) if record.evidence else None,
     }
+
+
+def error_text(failure: Failure) -> str:
+    """The failure as `incode_idv_error` holds it: `code` or `code: description`."""
+    return f"{failure.code}: {failure.description}" if failure.description else failure.code
+
+
+def read_error_text(text: str) -> Failure | None:
+    """The failure that `error_text` has written; None where the catalogue does not have it."""
+    code, _, description = text.partition(": ")
+    return Failure(FailureCode(code), description or None) if code in set(FailureCode) else None
 
 
 def without_tokens(metadata: Mapping[str, Json]) -> dict[str, Json]:

@@ -5,7 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.core import claims, policy
-from app.core.domain import Accepted, Action, Decision, Failure, Purpose, Reason, Rules, Ruling, Status, UserRecord, Verdict
+from app.core.domain import (
+    Accepted,
+    Action,
+    Attempt,
+    Decision,
+    Failure,
+    FailureCode,
+    Purpose,
+    Reason,
+    Rules,
+    Ruling,
+    Status,
+    UserRecord,
+    Verdict,
+)
 
 
 def standing(record: UserRecord | None, rules: Rules) -> Decision:
@@ -13,47 +27,64 @@ def standing(record: UserRecord | None, rules: Rules) -> Decision:
     return Decision(
         Action.CONTINUE,
         Reason.RECENTLY_VERIFIED,
-        claims=claims.claims(record, Reason.RECENTLY_VERIFIED, rules),
+        claims=claims.token_claims(record, Reason.RECENTLY_VERIFIED, rules),
         app_metadata=claims.app_metadata(record),
     )
 
 
-def failed(failure: Failure, purpose: Purpose, record: UserRecord | None, rules: Rules) -> Decision:
+def redirect(reason: Reason, url: str, record: UserRecord | None, attempt: Attempt) -> Decision:
+    """The decision to verify: send the browser to `url`."""
+    return Decision(
+        Action.REDIRECT,
+        reason,
+        redirect_url=url,
+        app_metadata=claims.app_metadata(record),
+        verification=attempt,
+        locale=attempt.locale,
+    )
+
+
+def failed(failure: Failure, purpose: Purpose, record: UserRecord | None, rules: Rules, locale: str | None = None) -> Decision:
     """The decision on a failure: no claim, whatever is on file."""
     return Decision(
         policy.action_on_failure(purpose, rules),
         failure.code,
         app_metadata=claims.app_metadata(record),
         failure=failure,
+        locale=locale,
     )
 
 
-def rule(outcome: Verdict | Failure, purpose: Purpose, record: UserRecord | None, now: datetime, rules: Rules) -> Ruling:
+def rule(outcome: Verdict | Failure, attempt: Attempt, record: UserRecord | None, now: datetime, rules: Rules) -> Ruling:
     """What a finished callback means for the user and the attempt. A step-up never touches the record."""
-    judged = outcome if isinstance(outcome, Failure) else policy.judge(outcome, record, rules, purpose)
+    judged = outcome if isinstance(outcome, Failure) else policy.judge(outcome, record, rules, attempt.purpose)
     if isinstance(judged, Accepted):
-        return _verified(judged, purpose, record, now, rules)
-    after = policy.after_failure(record, judged, now, rules) if purpose is Purpose.LOGIN else record
+        return _verified(judged, attempt, record, now, rules)
+    # A record that somebody has changed is left as it was found: sealing it again would make it pass for ours.
+    writes = attempt.purpose is Purpose.LOGIN and (record is None or record.authentic)
+    after = policy.after_failure(record, judged, now, rules) if writes else record
     return Ruling(
-        status=Status.EXPIRED if judged.code == "verification_expired" else Status.FAILED,
-        decision=failed(judged, purpose, after, rules),
-        record=after if purpose is Purpose.LOGIN else None,
+        status=Status.EXPIRED if judged.code is FailureCode.VERIFICATION_EXPIRED else Status.FAILED,
+        decision=failed(judged, attempt.purpose, after, rules, attempt.locale),
+        record=after if writes else None,
         evidence=outcome.evidence if isinstance(outcome, Verdict) else None,
         failure=judged,
     )
 
 
-def _verified(accepted: Accepted, purpose: Purpose, record: UserRecord | None, now: datetime, rules: Rules) -> Ruling:
+def _verified(accepted: Accepted, attempt: Attempt, record: UserRecord | None, now: datetime, rules: Rules) -> Ruling:
+    is_login = attempt.purpose is Purpose.LOGIN
     verified = policy.after_success(record, accepted, now)
     decision = Decision(
         Action.CONTINUE,
         Reason.VERIFIED,
-        claims=claims.claims(verified, Reason.VERIFIED, rules),
-        app_metadata=claims.app_metadata(verified if purpose is Purpose.LOGIN else record),
+        claims=claims.token_claims(verified, Reason.VERIFIED, rules, attempt.purpose),
+        app_metadata=claims.app_metadata(verified if is_login else record),
+        locale=attempt.locale,
     )
     return Ruling(
         status=Status.COMPLETED,
         decision=decision,
-        record=verified if purpose is Purpose.LOGIN else None,
+        record=verified if is_login else None,
         evidence=accepted.evidence,
     )

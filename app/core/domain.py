@@ -78,6 +78,60 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class FailureCode(StrEnum):
+    """Why a verification failed; what each code means and what to do about it stands in `failures.CATALOGUE`."""
+
+    NO_CODE_RETURNED = "no_code_returned"
+    # RFC 6749 section 4.1.2.1
+    ACCESS_DENIED = "access_denied"
+    INVALID_REQUEST = "invalid_request"
+    INVALID_SCOPE = "invalid_scope"
+    SERVER_ERROR = "server_error"
+    TEMPORARILY_UNAVAILABLE = "temporarily_unavailable"
+    UNAUTHORIZED_CLIENT = "unauthorized_client"
+    UNSUPPORTED_RESPONSE_TYPE = "unsupported_response_type"
+    # OpenID Connect Core 1.0 section 3.1.2.6
+    ACCOUNT_SELECTION_REQUIRED = "account_selection_required"
+    CONSENT_REQUIRED = "consent_required"
+    INTERACTION_REQUIRED = "interaction_required"
+    INVALID_REQUEST_OBJECT = "invalid_request_object"
+    INVALID_REQUEST_URI = "invalid_request_uri"
+    LOGIN_REQUIRED = "login_required"
+    REGISTRATION_NOT_SUPPORTED = "registration_not_supported"
+    REQUEST_NOT_SUPPORTED = "request_not_supported"
+    REQUEST_URI_NOT_SUPPORTED = "request_uri_not_supported"
+    # RFC 8707 section 2; OpenID Connect Core Error Code unmet_authentication_requirements 1.0
+    INVALID_TARGET = "invalid_target"
+    UNMET_AUTHENTICATION_REQUIREMENTS = "unmet_authentication_requirements"
+    AUTHORIZATION_ERROR = "authorization_error"
+    # RFC 6749 section 5.2
+    INVALID_CLIENT = "invalid_client"
+    INVALID_GRANT = "invalid_grant"
+    UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type"
+    TOKEN_EXCHANGE_FAILED = "token_exchange_failed"  # noqa: S105  a code, no secret
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+    ID_TOKEN_INVALID = "id_token_invalid"  # noqa: S105  a code, no secret
+    USERINFO_SUB_MISMATCH = "userinfo_sub_mismatch"
+    STATUS_NOT_ACCEPTED = "status_not_accepted"
+    STATUS_MISSING = "status_missing"
+    IDENTITY_MISMATCH = "identity_mismatch"
+    IDENTITY_NOT_ESTABLISHED = "identity_not_established"
+    RECORD_NOT_AUTHENTIC = "record_not_authentic"
+    VERIFICATION_EXPIRED = "verification_expired"
+    CALLBACK_INTERRUPTED = "callback_interrupted"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
+
+
+class AuditAction(StrEnum):
+    """What an administrator did."""
+
+    RESET = "reset"
+    RESET_IDENTITY = "reset_identity"
+    ERASE = "erase"
+    EXPORT = "export"
+    IMPORT = "import"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The holder of an API key."""
@@ -86,22 +140,42 @@ class Caller:
     role: Role
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who acts as an administrator: an API key's name or `cli`, and the request in which it happened."""
+
+    name: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One act of an administrator. `user_id` is None for an act on nobody in particular, and once the user is erased."""
+
+    id: str
+    at: datetime
+    action: AuditAction
+    by: str
+    user_id: str | None
+    request_id: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a verification failed: a code of the catalogue, and what was said about it, cleaned."""
+    """Why a verification failed, and what was said about it, cleaned."""
 
-    code: str
+    code: FailureCode
     description: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     """The provider's token answer, kept only with `STORE_TOKENS`."""
 
-    id_token: str
-    access_token: str
+    id_token: str = field(repr=False)
+    access_token: str = field(repr=False)
     token_type: str
-    expires_in: Json
+    expires_in: Json = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +193,18 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """What is on file about a user. `intact` is false when the stored evidence cannot be read."""
+    """What is on file about a user.
+
+    `authentic` is false when somebody without the keys has changed it, or when no key opens it: then nothing else is told.
+    """
 
     completed: bool | None = None
     completed_at: datetime | None = None
     interview_id: str | None = None
     identity_id: str | None = None
-    error: str | None = None
+    failure: Failure | None = None
     evidence: Evidence | None = None
-    intact: bool = True
+    authentic: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +222,12 @@ class Accepted:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One verification attempt, as the record keeps it."""
+    """One verification attempt, as the record keeps it.
+
+    `omit_state`: our state was left out of the authorization request. `locale` is the person's language, where it is known.
+    """
 
     id: str
     user_id: str
@@ -157,6 +237,8 @@ class Attempt:
     started_by: str
     created_at: datetime
     expires_at: datetime
+    omit_state: bool = False
+    locale: str | None = None
     finished_by: str | None = None
     exchange_started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -170,42 +252,63 @@ class Attempt:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestSecrets:
-    """What an attempt keeps of its authorization request until the code is exchanged.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySecrets:
+    """What a relay attempt keeps of its authorization request until the code is exchanged."""
 
-    In the hosted flow the request is made when the browser comes, and the browser is sent back to `return_to` with the
-    caller's own `caller_state`.
+    nonce: str = field(repr=False)
+    code_verifier: str = field(repr=False)
+    redirect_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedSecrets:
+    """What a hosted attempt keeps of its authorization request, which is made when the browser comes."""
+
+    nonce: str = field(repr=False)
+    code_verifier: str = field(repr=False)
+    redirect_uri: str
+    login_hint: str | None = field(default=None, repr=False)
+
+
+RequestSecrets = RelaySecrets | HostedSecrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayBack:
+    """Where a hosted attempt's browser came from and goes back to, with the caller's own state."""
+
+    return_to: str
+    caller_state: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumedAttempt:
+    """An attempt whose callback this request alone may answer: the only thing that a code is exchanged for.
+
+    `secrets` is a failure where the request was withdrawn, or cannot be opened any more.
     """
 
-    nonce: str
-    code_verifier: str
-    redirect_uri: str
-    login_hint: str | None = None
-    return_to: str | None = None
-    caller_state: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumedAttempt:
-    """An attempt whose callback this request alone may answer: the only thing that a code is exchanged for."""
-
     attempt: Attempt
-    secrets: RequestSecrets
+    secrets: RequestSecrets | Failure
     consumed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The one answer of the service. `app_metadata` may hold tokens; who may see them is decided when it is rendered."""
+    """The one answer of the service. `app_metadata` may hold tokens; who may see them is decided when it is rendered.
+
+    `locale` is the language of what is said to the person.
+    """
 
     action: Action
-    reason: str
+    reason: Reason | FailureCode
     redirect_url: str | None = None
     claims: Mapping[str, Json] = field(default_factory=dict)
     app_metadata: Mapping[str, Json] = field(default_factory=dict)
     failure: Failure | None = None
     verification: Attempt | None = None
+    locale: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +335,9 @@ class UserStatus:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where browsers go: the redirect URIs of the relay flow, the first of which is the default, and what the hosted flow uses.
+    """Where browsers go: `redirect_uris` of the relay flow, the first of which is the default, and what the hosted flow uses.
 
-    Without `redirect_uris` there is no relay flow, without `return_urls` no hosted one.
+    Without `redirect_uris` there is no relay flow, without `return_urls` no hosted flow.
     """
 
     redirect_uris: tuple[str, ...]

@@ -182,6 +182,10 @@ class RequestInvalid(Problem):
         super().__init__()
         self.errors = errors
 
+    def within(self, part: str) -> RequestInvalid:
+        """The same, with each field named as a member of `part` of the request."""
+        return RequestInvalid([{**error, "field": f"{part}.{error['field']}"} for error in self.errors])
+
 
 class InternalError(Problem):
     """A fault that nobody foresaw."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from app.core.domain import Attempt, Failure, Status
+from app.core.domain import Attempt, Failure, FailureCode, Status
 
 # How long an exchange may take before its process must have died, an answer may be asked for again, and the hosted flow's
 # outcome waits for its confirmation.
@@ -19,21 +19,30 @@ AHEAD_AT_MOST = timedelta(seconds=60)
 def at(attempt: Attempt, now: datetime) -> Attempt:
     """The attempt as it stands at `now`: time alone expires one that waits for somebody, and interrupts an exchange."""
     if has_expired(attempt, now):
-        return replace(attempt, status=Status.EXPIRED, failure=Failure("verification_expired"))
+        return replace(attempt, status=Status.EXPIRED, failure=Failure(FailureCode.VERIFICATION_EXPIRED))
     if is_interrupted(attempt, now):
-        return replace(attempt, status=Status.FAILED, failure=Failure("callback_interrupted"))
+        return replace(attempt, status=Status.FAILED, failure=Failure(FailureCode.CALLBACK_INTERRUPTED))
     return attempt
 
 
-def latest(now: datetime) -> datetime:
+def horizon(now: datetime) -> datetime:
     """The latest moment that something can have happened at, by clocks that differ a little."""
     return now + AHEAD_AT_MOST
 
 
+def is_open(attempt: Attempt) -> bool:
+    """Whether the attempt still waits for its callback, or has waited in vain and was never answered."""
+    return attempt.status is Status.PENDING or (is_lapsed(attempt) and attempt.returned_at is None)
+
+
+def is_lapsed(attempt: Attempt) -> bool:
+    """Whether time or a reset has ended the attempt, and nobody was told yet."""
+    return attempt.status is Status.EXPIRED and attempt.finished_at is None
+
+
 def came_too_late(attempt: Attempt, now: datetime) -> bool:
-    """Whether the person's time is over, was withdrawn, or has not even begun since the clock was set back."""
-    withdrawn = attempt.expires_at <= attempt.created_at
-    return withdrawn or now >= attempt.expires_at or attempt.created_at > latest(now)
+    """Whether the person's time is over, or has not even begun since the clock was set back."""
+    return now >= attempt.expires_at or attempt.created_at > horizon(now)
 
 
 def has_expired(attempt: Attempt, now: datetime) -> bool:
@@ -59,4 +68,4 @@ def is_repeatable(attempt: Attempt, now: datetime) -> bool:
 
 
 def _lasts(began: datetime, duration: timedelta, now: datetime) -> bool:
-    return began <= latest(now) and now - began < duration
+    return began <= horizon(now) and now - began < duration

@@ -7,24 +7,40 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from app.core import lifetimes
-from app.core.domain import Accepted, Action, Evidence, Failure, Purpose, Reason, Rules, UserRecord, Verdict
-from app.core.failures import is_about_the_person, stored_text
+from app.core.domain import (
+    Accepted,
+    Action,
+    Evidence,
+    Failure,
+    FailureCode,
+    Purpose,
+    Reason,
+    Rules,
+    UserRecord,
+    Verdict,
+)
+from app.core.failures import is_about_the_person
 
 
 def standing(record: UserRecord | None, now: datetime, rules: Rules) -> Reason:
     """`RECENTLY_VERIFIED` when the record's verification stands at `now`, else why it does not."""
     if record is None:
         return Reason.NEVER_VERIFIED
-    if not record.completed:
+    if record.authentic and not record.completed:
         return Reason.NOT_VERIFIED
-    if not record.intact or record.evidence is None or record.completed_at is None:
-        return Reason.RECORD_INVALID
-    if record.completed_at > now + timedelta(seconds=rules.clock_skew_seconds):
+    if not _is_whole(record, now, rules):
         return Reason.RECORD_INVALID
     ends_at = reverify_at(record, rules)
     if ends_at is not None and now >= ends_at:
         return Reason.REVERIFICATION_DUE
     return Reason.RECENTLY_VERIFIED
+
+
+def _is_whole(record: UserRecord, now: datetime, rules: Rules) -> bool:
+    """Whether the record can be believed: ours, complete, and of a time that has come."""
+    if not record.authentic or record.evidence is None or record.completed_at is None:
+        return False
+    return record.completed_at <= now + timedelta(seconds=rules.clock_skew_seconds)
 
 
 def reverify_at(record: UserRecord, rules: Rules) -> datetime | None:
@@ -47,17 +63,28 @@ def reason_to_verify(record: UserRecord | None, now: datetime, rules: Rules, *, 
     return Reason.FORCED if force else None
 
 
-def locked_until(failures: Sequence[datetime], now: datetime, rules: Rules) -> datetime | None:
-    """Until when no further attempt is allowed, given the times of the failures about the person; None if it is."""
+def obstacle(record: UserRecord | None, purpose: Purpose) -> Failure | None:
+    """Why a verification that is needed cannot be begun, given what is on file."""
+    if record and not record.authentic:
+        return Failure(FailureCode.RECORD_NOT_AUTHENTIC)
+    if purpose is Purpose.STEP_UP and not (record and record.identity_id):
+        return Failure(FailureCode.IDENTITY_NOT_ESTABLISHED)
+    return None
+
+
+def locked_until(begun: Sequence[datetime], now: datetime, rules: Rules) -> datetime | None:
+    """Until when no further attempt may begin, given when those without success have begun; None where one may."""
     window = timedelta(hours=rules.attempt_window_hours)
-    recent = sorted((at for at in failures if now - window < at <= lifetimes.latest(now)), reverse=True)
+    recent = sorted((at for at in begun if now - window < at <= lifetimes.horizon(now)), reverse=True)
     if not rules.attempt_limit or len(recent) < rules.attempt_limit:
         return None
     return recent[rules.attempt_limit - 1] + window
 
 
 def judge(verdict: Verdict, record: UserRecord | None, rules: Rules, purpose: Purpose) -> Accepted | Failure:
-    """Whether the verdict counts for this user: first the status, then the identity."""
+    """Whether the verdict counts for this user: first what is on file, then the status, then the identity."""
+    if record and not record.authentic:
+        return Failure(FailureCode.RECORD_NOT_AUTHENTIC)
     evidence = verdict.evidence
     failure = _judge_status(evidence.auth_overall_status, rules, purpose) or _judge_identity(
         evidence.identity_id, record.identity_id if record else None, rules, purpose
@@ -72,18 +99,18 @@ def judge(verdict: Verdict, record: UserRecord | None, rules: Rules, purpose: Pu
 def _judge_status(status: str | None, rules: Rules, purpose: Purpose) -> Failure | None:
     if status is None:
         required = rules.require_status or purpose is Purpose.STEP_UP
-        return Failure("status_missing") if required else None
-    return None if status in rules.accepted_statuses else Failure("status_not_accepted")
+        return Failure(FailureCode.STATUS_MISSING) if required else None
+    return None if status in rules.accepted_statuses else Failure(FailureCode.STATUS_NOT_ACCEPTED)
 
 
 def _judge_identity(came: str | None, enrolled: str | None, rules: Rules, purpose: Purpose) -> Failure | None:
     if purpose is Purpose.STEP_UP:
         if enrolled is None:
-            return Failure("identity_not_established")
-        return None if came == enrolled else Failure("identity_mismatch")
+            return Failure(FailureCode.IDENTITY_NOT_ESTABLISHED)
+        return None if came == enrolled else Failure(FailureCode.IDENTITY_MISMATCH)
     if enrolled is None or came == enrolled or rules.allow_identity_change:
         return None
-    return Failure("identity_mismatch")
+    return Failure(FailureCode.IDENTITY_MISMATCH)
 
 
 def _with_personal_data_on_file(evidence: Evidence, record: UserRecord | None) -> Evidence:
@@ -107,17 +134,20 @@ def after_success(record: UserRecord | None, accepted: Accepted, now: datetime) 
 
 
 def after_failure(record: UserRecord | None, failure: Failure, now: datetime, rules: Rules) -> UserRecord:
-    """The record after a failed login verification, which keeps the error, and what stands unless that is taken away."""
+    """The record after a failed login verification, which keeps the failure, and what stands unless that is taken away."""
     before = record or UserRecord()
     stands = standing(record, now, rules) is Reason.RECENTLY_VERIFIED
     keeps = stands and not is_about_the_person(failure)
-    return replace(before, completed=before.completed if keeps else False, error=stored_text(failure))
+    return replace(before, completed=before.completed if keeps else False, failure=failure)
 
 
 def after_reset(record: UserRecord, *, forget_identity: bool) -> UserRecord:
-    """The record after an administrator's reset; forgetting the identity forgets what that person brought, too."""
+    """The record after an administrator's reset; forgetting the identity forgets what that person brought, too.
+
+    A record that is not authentic stays so until the identity is forgotten.
+    """
     if forget_identity:
-        return UserRecord(error=record.error)
+        return UserRecord(failure=record.failure if record.authentic else None)
     return replace(record, completed=None, completed_at=None)
 
 

@@ -1,4 +1,7 @@
-"""The hosted flow's use-cases of a browser: launch, and come back. A browser that does not belong here gets a page."""
+"""The hosted flow: the browser is launched and comes back, and the identity provider confirms what it brought.
+
+A browser that does not belong here gets a page.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,21 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from app.core import lifetimes
-from app.core.domain import Attempt, Clock, Failure, Flow, Status, Verdict
-from app.core.errors import ResponseIssuerMismatch, StateInvalid
+from app.core.domain import Attempt, Clock, Decision, Failure, FailureCode, Flow, HostedSecrets, Status, Verdict
+from app.core.errors import ResponseIssuerMismatch, SessionTokenInvalid, StateInvalid, VerificationMismatch
 from app.flows.addresses import site_of, with_answer
+from app.flows.answers import POLL_SECONDS, Answers
+from app.flows.authorization import AuthorizationRequests
+from app.flows.deadline import Deadline
 from app.flows.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange
 from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
-from app.flows.verification import POLL_SECONDS
-from app.oidc import ProviderUnavailable, RelyingParty
-from app.storage.encryption import Unreadable
+from app.oidc import ProviderUnavailable
+from app.storage.sealed import Returned
 from app.storage.store import Store
 
 
@@ -46,89 +51,90 @@ class PageNeeded(Exception):
         self.reference = reference
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """Where a launched browser goes. `cookie` binds it, when it was not bound before."""
 
     location: str
-    cookie: str | None = None
+    cookie: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Return:
     """Where a browser goes that came back, and whose attempt this was."""
 
-    location: str
+    location: str = field(repr=False)
     attempt_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Where a person came from and in which language, as far as it is known."""
 
-    address: str | None = None
+    address: str | None = field(default=None, repr=False)
     locale: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """The session token that the browser brought to the caller, and whom and which attempt the caller's session is about."""
+
+    user_id: str
+    verification_id: str
+    session_token: str = field(repr=False)
+
+
 class HostedFlow:
-    """The browser's two requests over one store and one provider. Cookies are looked up by the attempt's id."""
+    """The hosted flow over one store and one provider. Cookies are looked up by the attempt's id."""
 
     def __init__(
         self,
         *,
         store: Store,
-        provider: RelyingParty,
+        requests: AuthorizationRequests,
         exchange: Exchange,
+        answers: Answers,
         signer: StateSigner,
         session_tokens: SessionTokens,
         clock: Clock,
     ) -> None:
         self._store = store
-        self._provider = provider
+        self._requests = requests
         self._exchange = exchange
+        self._answers = answers
         self._signer = signer
         self._session_tokens = session_tokens
         self._clock = clock
 
     async def launch(self, attempt_id: str, *, cookies: Mapping[str, str], caller_state: str | None) -> Launch:
-        """Bind the browser to the attempt and send it to the provider. The first browser wins. Raises PageNeeded.
-
-        `cookies` are the binding cookies by attempt id.
-        """
+        """Bind the browser to the attempt and send it to the provider. The first browser wins. Raises PageNeeded."""
         attempt = await self._store.attempt(attempt_id)
         if attempt is None or attempt.flow is not Flow.HOSTED:
             raise PageNeeded(PageKind.BAD_LINK)
         bound = _belongs(attempt, cookies)
         if attempt.browser_digest and not bound:
             raise _foreign(attempt, cookies)
-        attempt = lifetimes.at(attempt, self._clock())
-        if attempt.status is not Status.PENDING:
-            return Launch(await self._return_location(attempt))
+        if lifetimes.at(attempt, self._clock()).status is not Status.PENDING:
+            return Launch(location=await self._return_location(attempt))
         return await self._to_provider(attempt, caller_state, cookies, bound=bound)
 
     async def _to_provider(
         self, attempt: Attempt, caller_state: str | None, cookies: Mapping[str, str], *, bound: bool
     ) -> Launch:
-        kept = await self._store.secrets(attempt)
-        if kept is None:
-            raise PageNeeded(PageKind.FINISHED, attempt.id)
+        kept, way_back = await self._store.secrets(attempt), await self._store.way_back(attempt)
+        if not isinstance(kept, HostedSecrets) or way_back is None:
+            raise PageNeeded(PageKind.UNREADABLE, attempt.id)
         try:
-            location = await self._provider.authorization_url(
-                redirect_uri=kept.redirect_uri,
-                state=self._signer.sign(attempt),
-                nonce=kept.nonce,
-                code_verifier=kept.code_verifier,
-                login_hint=kept.login_hint,
-            )
+            location = await self._requests.url(attempt, kept, kept.login_hint)
         except ProviderUnavailable:
             raise PageNeeded(PageKind.PROVIDER_DOWN, attempt.id) from None
         if bound:
-            return Launch(location)
+            return Launch(location=location)
         cookie = secrets.token_urlsafe(32)
-        kept = replace(kept, caller_state=kept.caller_state or caller_state)
-        if not await self._store.bind_browser(attempt, _digest(cookie), kept):
+        way_back = replace(way_back, caller_state=way_back.caller_state or caller_state)
+        if not await self._store.bind_browser(attempt, _digest(cookie), kept, way_back):
             raise _foreign(attempt, cookies)
-        return Launch(location, cookie)
+        return Launch(location=location, cookie=cookie)
 
     async def origin(self, attempt_id: str, cookies: Mapping[str, str], caller_state: str | None) -> Origin:
         """Where the person of an attempt came from: for a browser that belongs there the very address, with the caller's state.
@@ -136,36 +142,62 @@ class HostedFlow:
         Any other browser learns the site alone: the state belongs to the browser that began. `caller_state` is a launch's own.
         """
         attempt = await self._store.attempt(attempt_id)
-        if attempt is None:
-            return Origin()
-        try:
-            kept = await self._store.secrets(attempt)
-        except Unreadable:
-            kept = None
-        if kept is None or kept.return_to is None:
-            return Origin()
+        way_back = await self._store.way_back(attempt) if attempt else None
+        if attempt is None or way_back is None:
+            return Origin(locale=attempt.locale if attempt else None)
         if attempt.browser_digest and not _belongs(attempt, cookies):
-            return Origin(site_of(kept.return_to))
-        return Origin(with_answer(kept.return_to, state=kept.caller_state or caller_state, session_token=None))
+            return Origin(address=site_of(way_back.return_to), locale=attempt.locale)
+        address = with_answer(way_back.return_to, state=way_back.caller_state or caller_state, session_token=None)
+        return Origin(address=address, locale=attempt.locale)
 
     async def receive(self, response: AuthorizationResponse, cookies: Mapping[str, str]) -> Return:
         """Exchange the code, keep the outcome unconfirmed, and say where the browser goes. Raises PageNeeded.
 
         `cookies` are the binding cookies by attempt id.
         """
-        deadline = asyncio.get_running_loop().time() + CALLBACK_SECONDS
+        deadline = Deadline.after(CALLBACK_SECONDS)
         attempt = await self._attempt_of(response, cookies)
-        if attempt.status is Status.PENDING:
+        if lifetimes.is_open(attempt):
             try:
-                outage = await self._exchange.check(response, attempt)
+                checked = await self._exchange.check(response, attempt)
             except (StateInvalid, ResponseIssuerMismatch):
                 raise PageNeeded(PageKind.BAD_LINK, attempt.id) from None
-            consumed = await self._store.consume_attempt(attempt, fingerprint=None, finished_by=None, now=self._clock())
-            if consumed:
-                outcome = await self._exchange.outcome(consumed, response, outage, deadline)
-                kept = consumed.secrets
-                return Return(await self._keep(consumed.attempt, outcome, kept.return_to, kept.caller_state), attempt.id)
-        return Return(await self._wait_for_return(attempt, deadline), attempt.id)
+            async with self._exchange.conversation(checked) as conversation:
+                consumed = await self._store.consume_attempt(attempt, fingerprint=None, finished_by=None, now=self._clock())
+                outcome = await self._exchange.outcome(consumed, checked, conversation, deadline) if consumed else None
+            if consumed and outcome:
+                return Return(location=await self._keep(consumed.attempt, outcome), attempt_id=attempt.id)
+        return Return(location=await self._wait_for_return(attempt, deadline), attempt_id=attempt.id)
+
+    async def confirm(self, confirmation: Confirmation, finished_by: str) -> Decision:
+        """The identity provider hands in the token: what was returned counts. It confirms once.
+
+        Raises, with nothing recorded: VerificationNotFound, VerificationMismatch, SessionTokenInvalid, CallbackInProgress and
+        VerificationAlreadyFinished.
+        """
+        attempt = await self._answers.attempt_of(confirmation.user_id, confirmation.verification_id, Flow.HOSTED)
+        session = self._session_tokens.read(confirmation.session_token)
+        if session is None:
+            raise SessionTokenInvalid
+        if (session.user_id, session.verification_id) != (attempt.user_id, attempt.id):
+            raise VerificationMismatch
+        fingerprint = _digest(confirmation.session_token)
+        now = lifetimes.at(attempt, self._clock())
+        if now.status is Status.RETURNED:
+            outcome = await self._outcome_for(attempt, fingerprint)
+            return await self._answers.record(attempt, outcome, fingerprint=fingerprint, finished_by=finished_by)
+        if now.status is Status.PENDING or lifetimes.is_lapsed(now):
+            raise SessionTokenInvalid
+        return await self._answers.repeat(attempt, fingerprint, Deadline.after(0))
+
+    async def _outcome_for(self, attempt: Attempt, token_digest: str) -> Verdict | Failure:
+        """What the token's exchange has brought. Who knows REDIRECT_SECRET can sign a token, but has not issued it."""
+        returned = await self._store.returned(attempt)
+        if isinstance(returned, Failure):
+            return returned
+        if not hmac.compare_digest(returned.token_digest, token_digest):
+            raise SessionTokenInvalid
+        return returned.outcome
 
     async def _attempt_of(self, response: AuthorizationResponse, cookies: Mapping[str, str]) -> Attempt:
         attempt_id = self._signer.attempt_id(response.state) if response.state else None
@@ -176,44 +208,42 @@ class HostedFlow:
             raise _foreign(attempt, cookies)
         return attempt
 
-    async def _keep(self, attempt: Attempt, outcome: Verdict | Failure, return_to: str | None, caller_state: str | None) -> str:
+    async def _keep(self, attempt: Attempt, outcome: Verdict | Failure) -> str:
+        way_back = await self._store.way_back(attempt)
+        if way_back is None:
+            raise PageNeeded(PageKind.UNREADABLE, attempt.id)
         now = self._clock()
-        token = self._session_tokens.sign(attempt, caller_state, now)
-        location = with_answer(return_to or "", state=caller_state, session_token=token)
-        if not await self._store.keep_return(attempt, outcome, location, now):
+        token = self._session_tokens.sign(attempt, way_back.caller_state, now)
+        location = with_answer(way_back.return_to, state=way_back.caller_state, session_token=token)
+        returned = Returned(outcome=outcome, token_digest=_digest(token))
+        if not await self._store.keep_return(attempt, returned, location, now):
             raise PageNeeded(PageKind.EXPIRED, attempt.id)
         return location
 
-    async def _wait_for_return(self, attempt: Attempt, deadline: float) -> str:
+    async def _wait_for_return(self, attempt: Attempt, deadline: Deadline) -> str:
         current: Attempt | None = attempt
         while current := await self._store.attempt(attempt.id):
             if current.status is not Status.EXCHANGING:
                 return await self._return_location(current)
             if lifetimes.is_interrupted(current, self._clock()):
-                return await self._give_up(current)
-            if asyncio.get_running_loop().time() >= deadline:
+                # So that the identity provider decides on an exchange that died.
+                return await self._keep(current, Failure(FailureCode.CALLBACK_INTERRUPTED))
+            if deadline.has_passed():
                 raise PageNeeded(PageKind.IN_PROGRESS, attempt.id)
             await asyncio.sleep(POLL_SECONDS)
         raise PageNeeded(PageKind.BAD_LINK)
-
-    async def _give_up(self, attempt: Attempt) -> str:
-        """Bring a browser back whose exchange died, so that the identity provider decides."""
-        kept = await self._store.secrets(attempt)
-        if kept is None:
-            raise PageNeeded(PageKind.FINISHED, attempt.id)
-        return await self._keep(attempt, Failure("callback_interrupted"), kept.return_to, kept.caller_state)
 
     async def _return_location(self, attempt: Attempt) -> str:
         """Where the browser that the attempt is bound to was sent back to: the same again for one that reloads."""
         location = await self._store.return_location(attempt)
         if location is None:
-            kind = PageKind.EXPIRED if attempt.status is Status.EXPIRED else PageKind.FINISHED
-            raise PageNeeded(kind, attempt.id)
+            expired = lifetimes.at(attempt, self._clock()).status is Status.EXPIRED
+            raise PageNeeded(PageKind.EXPIRED if expired else PageKind.FINISHED, attempt.id)
         return location
 
 
-def _digest(cookie: str) -> str:
-    return hashlib.sha256(cookie.encode()).hexdigest()
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _foreign(attempt: Attempt, cookies: Mapping[str, str]) -> PageNeeded:

@@ -72,4 +72,9 @@ def _fits(value: Json, size: int) -> bool:
 
 def _tokens(authentication: Authentication) -> Tokens:
     answer = authentication.tokens
-    return Tokens(answer.id_token, answer.access_token, answer.token_type, answer.expires_in)
+    return Tokens(
+        id_token=answer.id_token,
+        access_token=answer.access_token,
+        token_type=answer.token_type,
+        expires_in=answer.expires_in,
+    )

@@ -133,13 +133,13 @@ class RelyingParty:
             raise IssuerMismatch
 
     @asynccontextmanager
-    async def conversation(self) -> AsyncIterator[Conversation]:
-        """A conversation whose connection begins to be opened at once, and is closed at the block's end.
+    async def conversation(self, *, at_once: bool = True) -> AsyncIterator[Conversation]:
+        """A conversation whose connection begins to be opened at once, or when it is used, and is closed at the block's end.
 
         The connection is not waited for, so enter while there is something else to do, such as asking the database.
         """
         async with self._http.line() as line:
-            if known := self._metadata.at_hand:
+            if at_once and (known := self._metadata.at_hand):
                 line.prepare(known.token_endpoint)
             yield Conversation(self, line)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from app.core import api_keys
-from app.core.domain import USER_ID, Reason, Status, UserStatus, utc_now
+from app.core.domain import USER_ID, Actor, Reason, Status, UserStatus, utc_now
 from app.operator.progress import progress
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 OWNER_ONLY = 0o600
 NEWEST = 5
+CLI = Actor(name="cli")
 INTERRUPTED = 130
 ENDS = "Ends with 0 when it is done, 1 when it is not, and 2 when arguments, settings or database are wrong."
 
@@ -214,8 +215,8 @@ def user(
     from app.storage.store import AttemptFilter
 
     async def run(services: Services) -> tuple[UserStatusView, VerificationPage]:
-        status = await services.verifications.status(user_id)
-        newest = await services.verifications.attempts(AttemptFilter(user_id, limit=NEWEST))
+        status = await services.users.status(user_id)
+        newest = await services.audit.attempts(AttemptFilter(user_id=user_id, limit=NEWEST))
         return UserStatusView.of(status, with_tokens=False), VerificationPage.of(newest)
 
     status, newest = _with_services(settings, run)
@@ -246,7 +247,7 @@ def verifications(
     wanted = VerificationQuery(user_id=user_id, status=status, limit=limit, cursor=cursor).wanted()
 
     async def run(services: Services) -> VerificationPage:
-        return VerificationPage.of(await services.verifications.attempts(wanted))
+        return VerificationPage.of(await services.audit.attempts(wanted))
 
     page = _with_services(settings, run)
     if as_json:
@@ -266,7 +267,7 @@ def reset(
     """Make a user's next login verify again. A verification that is under way no longer counts."""
 
     async def run(services: Services) -> UserStatus:
-        return await services.verifications.reset(user_id, forget_identity=identity)
+        return await services.users.reset(user_id, forget_identity=identity, by=CLI)
 
     settings = _settings()
     from app.api.schemas import UserStatusView
@@ -294,9 +295,9 @@ def erase(
     from app.storage.store import AttemptFilter
 
     async def run(services: Services) -> bool:
-        status = await services.verifications.status(user_id)
-        attempts = await services.verifications.attempts(AttemptFilter(user_id, limit=1))
-        await services.verifications.erase(user_id)
+        status = await services.users.status(user_id)
+        attempts = await services.audit.attempts(AttemptFilter(user_id=user_id, limit=1))
+        await services.users.erase(user_id, by=CLI)
         return status.reason is not Reason.NEVER_VERIFIED or bool(attempts.attempts)
 
     erased = _with_services(settings, run)
@@ -315,7 +316,7 @@ def purge() -> None:
     now = utc_now()
 
     async def run(keeper: Keeper) -> int:
-        return await keeper.purge_attempts(now - timedelta(days=settings.retention_days), now, show)
+        return await keeper.purge(now - timedelta(days=settings.retention_days), now, show)
 
     with _interruptible(), progress("Removing attempts") as show:
         removed = _with_keeper(settings, run)

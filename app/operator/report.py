@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.api.schemas import UserStatusView, VerificationPage, VerificationView
-from app.core import failures
+from app.core import claims, failures
 from app.core.domain import Reason, Status
 
 _LABEL_WIDTH = 15
@@ -97,7 +97,7 @@ def _personal(pii: Mapping[str, Any]) -> list[Field]:
 def _last_error(stored: str | None) -> list[Field]:
     if stored is None:
         return []
-    failure = failures.read_stored_text(stored)
+    failure = claims.read_error_text(stored)
     if failure is None:
         return [Field("last error", "one that this version does not know; --json shows it")]
     return [

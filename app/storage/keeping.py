@@ -1,35 +1,27 @@
-"""What an operator does with the stored data as a whole: remove what is old, and encrypt everything again."""
+"""Keeping the stored data as a whole: clear what has served its time, remove what is old, seal again, look for tampering."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, select, update
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import Column, Table, bindparam, case, delete, exists, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
+from app.core.domain import FailureCode, Status
 from app.storage.database import Database
 from app.storage.encryption import Cipher, Unreadable
-from app.storage.tables import UserRow, VerificationRow
+from app.storage.sealed import Seals
+from app.storage.tables import IS_ONLY_A_LOCK, SEALED, leases, users, verifications
 
-Column = InstrumentedAttribute[Any]
+BATCH = 500
+# A step that no login notices: so many rows are a few milliseconds of the database's time.
+SMALL_BATCH = 100
+LEASE = timedelta(seconds=150)
+
 Progress = Callable[[int], None]
-_BATCH = 500
-_SEALED: tuple[tuple[type[UserRow | VerificationRow], Column, tuple[Column, ...]], ...] = (
-    (UserRow, UserRow.user_id, (UserRow.sealed_evidence,)),
-    (
-        VerificationRow,
-        VerificationRow.id,
-        (
-            VerificationRow.sealed_request,
-            VerificationRow.sealed_outcome,
-            VerificationRow.sealed_return,
-            VerificationRow.sealed_answer,
-        ),
-    ),
-)
 
 
 def ignore(_: int) -> None:
@@ -47,69 +39,144 @@ class Resealed:
         return Resealed(self.resealed + other.resealed, self.unreadable + other.unreadable)
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """How many records were looked at, and whose do not hold."""
+
+    looked_at: int = 0
+    not_authentic: list[str] = field(default_factory=list)
+
+
 class Keeper:
     """Works through the tables in small transactions, while the service runs."""
 
     def __init__(self, database: Database, cipher: Cipher) -> None:
         self._database = database
         self._cipher = cipher
+        self._seals = Seals(cipher)
 
-    async def purge_attempts(self, before: datetime, now: datetime, progress: Progress = ignore) -> int:
-        """Remove the attempts that began before a time and have ended; returns how many. The users' records stay."""
-        row = VerificationRow
-        old = select(row.id).where(row.created_at < before, row.expires_at <= now).order_by(row.created_at).limit(_BATCH)
+    async def take_turn(self, holder: str, now: datetime) -> bool:
+        """Whether `holder` is the one process that keeps house for the next two and a half minutes."""
+        insert = sqlite.insert if self._database.engine.dialect.name == "sqlite" else postgresql.insert
+        values = {"holder": holder, "held_until": now + LEASE}
+        take = (
+            insert(leases)
+            .values(name="housekeeping", **values)
+            .on_conflict_do_update(
+                index_elements=[leases.c.name],
+                set_=values,
+                # A lease from beyond the horizon was taken by a clock that has been set back since.
+                where=(leases.c.holder == holder) | (leases.c.held_until <= now) | (leases.c.held_until > now + 2 * LEASE),
+            )
+            .returning(leases.c.holder)
+        )
+        async with self._database.autocommit() as connection:
+            return (await connection.execute(take)).one_or_none() is not None
+
+    async def clear_served(self, now: datetime, batch: int = BATCH) -> int:
+        """Clear the sealed values of some attempts whose time is over; returns of how many. What nobody finished, expires."""
+        row = verifications.c
+        due = select(row.id).where(row.clear_at <= now).order_by(row.clear_at).limit(batch)
+        waits = row.status.in_((Status.PENDING, Status.RETURNED))
+        clear = (
+            update(verifications)
+            .where(row.id.in_(due), row.clear_at <= now)
+            .values(
+                status=case((waits, Status.EXPIRED), else_=row.status),
+                failure_code=case((waits, FailureCode.VERIFICATION_EXPIRED), else_=row.failure_code),
+                clear_at=None,
+                sealed_request=None,
+                sealed_outcome=None,
+                sealed_return=None,
+                sealed_answer=None,
+            )
+        )
+        async with self._database.autocommit() as connection:
+            return (await connection.execute(clear)).rowcount
+
+    async def remove_old(self, before: datetime, now: datetime, batch: int = BATCH) -> int:
+        """Remove some attempts that began before a time and have ended; returns how many. The users' records stay."""
+        row = verifications.c
+        old = select(row.id).where(row.created_at < before, row.expires_at <= now).order_by(row.created_at).limit(batch)
+        async with self._database.autocommit() as connection:
+            return (await connection.execute(delete(verifications).where(row.id.in_(old)))).rowcount
+
+    async def remove_idle_locks(self, batch: int = BATCH) -> int:
+        """Remove some rows that were only locks, of users who were never verified and have no attempt on file any more."""
+        has_attempts = exists().where(verifications.c.user_id == users.c.user_id)
+        idle = select(users.c.user_id).where(IS_ONLY_A_LOCK, users.c.sealed_record.is_(None), ~has_attempts).limit(batch)
+        async with self._database.autocommit() as connection:
+            removed = await connection.execute(delete(users).where(users.c.user_id.in_(idle), IS_ONLY_A_LOCK))
+            return removed.rowcount
+
+    async def purge(self, before: datetime, now: datetime, progress: Progress = ignore) -> int:
+        """Do at once all that housekeeping does; returns how many attempts were removed."""
+        while await self.clear_served(now):
+            pass
         removed = 0
-        while True:
-            async with self._database.writing() as session:
-                ids = (await session.scalars(old)).all()
-                await session.execute(delete(row).where(row.id.in_(ids)))
-            removed += len(ids)
+        while found := await self.remove_old(before, now):
+            removed += found
             progress(removed)
-            if len(ids) < _BATCH:
-                await self._database.forget_deleted()
-                return removed
+        while await self.remove_idle_locks():
+            pass
+        await self._database.forget_deleted()
+        return removed
 
     async def reseal(self, progress: Progress = ignore) -> Resealed:
         """Seal every value again with the newest key, in small transactions, while the service runs."""
         total = Resealed()
-        for table, key, columns in _SEALED:
+        for table, key, columns in SEALED:
             total = await self._reseal_table(table, key, columns, total, progress)
         await self._database.forget_deleted()
         return total
 
+    async def examine_records(self, limit: int | None = None, progress: Progress = ignore) -> Examined:
+        """Look whether the users' records hold: all of them, or the first `limit`."""
+        looked_at, last, found = 0, "", list[str]()
+        while limit is None or looked_at < limit:
+            query = select(users).where(users.c.user_id > last).order_by(users.c.user_id).limit(BATCH)
+            rows = await self._database.read(query)
+            if not rows:
+                break
+            for row in rows:
+                record = self._seals.record(row)
+                if record and not record.authentic:
+                    found.append(row.user_id)
+            looked_at, last = looked_at + len(rows), rows[-1].user_id
+            progress(looked_at)
+        return Examined(looked_at, found)
+
     async def _reseal_table(
-        self,
-        table: type[UserRow | VerificationRow],
-        key: Column,
-        columns: Sequence[Column],
-        total: Resealed,
-        progress: Progress,
+        self, table: Table, key: Column[str], columns: Sequence[Column[bytes]], total: Resealed, progress: Progress
     ) -> Resealed:
         last = ""
         while True:
-            async with self._database.reading() as session:
-                query = select(key, *columns).where(key > last).order_by(key).limit(_BATCH)
-                rows = (await session.execute(query)).all()
-            for row in rows:
-                last = row[0]
-                for column, sealed in zip(columns, row[1:], strict=True):
-                    if sealed is not None:
-                        total += await self._reseal_value(table, key == last, column, sealed)
-            progress(total.resealed)
-            if len(rows) < _BATCH:
+            query = select(key, *columns).where(key > last).order_by(key).limit(BATCH)
+            rows = await self._database.read(query)
+            if not rows:
                 return total
+            for number, column in enumerate(columns, 1):
+                values = [(row[0], row[number]) for row in rows if row[number] is not None]
+                total += await self._reseal_values(table, key, column, values)
+            last = rows[-1][0]
+            progress(total.resealed)
 
-    async def _reseal_value(
-        self, table: type[UserRow | VerificationRow], same_row: ColumnElement[bool], column: Column, sealed: bytes
+    async def _reseal_values(
+        self, table: Table, key: Column[str], column: Column[bytes], values: Sequence[tuple[str, bytes]]
     ) -> Resealed:
-        try:
-            resealed = self._cipher.reseal(sealed)
-        except Unreadable:
-            return Resealed(unreadable=1)
-        if resealed is None:
-            return Resealed()
-        # Only where it is still the same: what the service has written meanwhile is sealed with the newest key already.
-        change = update(table).where(same_row, column == sealed).values({column.key: resealed})
-        async with self._database.writing() as session:
-            await session.execute(change, execution_options={"synchronize_session": False})
-        return Resealed(resealed=1)
+        changes: list[dict[str, Any]] = []
+        unreadable = 0
+        for row_key, sealed in values:
+            try:
+                resealed = self._cipher.reseal(sealed)
+            except Unreadable:
+                unreadable += 1
+                continue
+            if resealed is not None:
+                changes.append({"row_key": row_key, "before": sealed, "after": resealed})
+        if changes:
+            # Only where it is still the same: what the service has written meanwhile is sealed with the newest key already.
+            change = update(table).where(key == bindparam("row_key"), column == bindparam("before"))
+            async with self._database.transaction() as connection:
+                await connection.execute(change.values({column.name: bindparam("after")}), changes)
+        return Resealed(len(changes), unreadable)

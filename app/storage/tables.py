@@ -5,8 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Boolean, DateTime, Dialect, Index, Integer, LargeBinary, MetaData, String, Text, TypeDecorator
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    literal_column,
+    text,
+)
 from sqlalchemy.types import TypeEngine
 
 
@@ -40,63 +54,129 @@ class UtcTimestamp(TypeDecorator[datetime]):
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-class Base(DeclarativeBase):
-    """The tables. Constraint names are fixed, so that migrations can name them on every database."""
+# Constraint names are fixed, so that migrations can name them on every database.
+METADATA = MetaData(naming_convention={"pk": "pk_%(table_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s"})
 
-    metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s"})
-    type_annotation_map = {datetime: UtcTimestamp(), str: Text(), bytes: LargeBinary()}  # noqa: RUF012  read once by the mapper
+# What is on file about a user. `revision` counts the writes; a row of revision 0 is only a lock. The other columns are for
+# people who ask the database: what counts is in `sealed_record`, and all of them are compared with it.
+users = Table(
+    "users",
+    METADATA,
+    Column("user_id", String(255), primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("completed", Boolean(name="completed_is_boolean", create_constraint=True)),
+    Column("completed_at", UtcTimestamp()),
+    Column("interview_id", Text),
+    Column("identity_id", Text),
+    Column("error", Text),
+    Column("sealed_record", LargeBinary),
+    Index("ix_users_locks", "user_id", postgresql_where=text("revision = 0"), sqlite_where=text("revision = 0")),
+)
+# A partial index serves only a condition that says the same with no parameter in it.
+IS_ONLY_A_LOCK = users.c.revision == literal_column("0")
 
+# One attempt. `sealed_request` is there until the code is exchanged, `sealed_answer` from then on. In the hosted flow
+# `sealed_outcome` waits for its confirmation, `sealed_return` is where the browser was sent back to with its token, and
+# `sealed_way_back` is where it came from. `clear_at` says when the sealed values have served their time.
+verifications = Table(
+    "verifications",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("user_id", String(255), nullable=False),
+    Column("flow", String(16), nullable=False),
+    Column("purpose", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("started_by", String(255), nullable=False),
+    Column("finished_by", String(255)),
+    Column("created_at", UtcTimestamp(), nullable=False),
+    Column("expires_at", UtcTimestamp(), nullable=False),
+    Column("exchange_started_at", UtcTimestamp()),
+    Column("returned_at", UtcTimestamp()),
+    Column("finished_at", UtcTimestamp()),
+    Column("clear_at", UtcTimestamp()),
+    Column("omit_state", Boolean, nullable=False),
+    Column("counted", Boolean, nullable=False),
+    Column("locale", String(64)),
+    Column("callback_fingerprint", String(64)),
+    Column("browser_digest", String(64)),
+    Column("interview_id", Text),
+    Column("identity_id", Text),
+    Column("auth_overall_score", Text),
+    Column("auth_overall_status", Text),
+    Column("failure_code", String(64)),
+    Column("failure_description", Text),
+    Column("sealed_request", LargeBinary),
+    Column("sealed_way_back", LargeBinary),
+    Column("sealed_outcome", LargeBinary),
+    Column("sealed_return", LargeBinary),
+    Column("sealed_answer", LargeBinary),
+    Index("ix_verifications_user_id_created_at_id", "user_id", "created_at", "id"),
+    Index("ix_verifications_identity_id_created_at_id", "identity_id", "created_at", "id"),
+    Index("ix_verifications_status_created_at_id", "status", "created_at", "id"),
+    Index("ix_verifications_created_at_id", "created_at", "id"),
+    Index(
+        "ix_verifications_counted",
+        "user_id",
+        "purpose",
+        "created_at",
+        postgresql_where=text("counted"),
+        sqlite_where=text("counted = 1"),
+    ),
+    Index(
+        "ix_verifications_clear_at",
+        "clear_at",
+        postgresql_where=text("clear_at IS NOT NULL"),
+        sqlite_where=text("clear_at IS NOT NULL"),
+    ),
+)
 
-class UserRow(Base):
-    """What is on file about a user. `revision` counts the writes; a row of revision 0 is only a lock."""
+# What administrators did. Of an erased user it keeps `user_digest` alone, which is keyed with `audit` of the keyring.
+audit = Table(
+    "audit",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("at", UtcTimestamp(), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("by", String(255), nullable=False),
+    Column("user_id", String(255)),
+    Column("user_digest", String(64)),
+    Column("request_id", String(128)),
+    Index("ix_audit_at_id", "at", "id"),
+    Index("ix_audit_action_at_id", "action", "at", "id"),
+    Index("ix_audit_user_id_at_id", "user_id", "at", "id"),
+    Index("ix_audit_user_digest_at_id", "user_digest", "at", "id"),
+)
 
-    __tablename__ = "users"
+# Keys that the service has made for itself, sealed with ENCRYPTION_KEYS.
+keyring = Table(
+    "keyring",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("sealed_key", LargeBinary, nullable=False),
+)
 
-    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
-    revision: Mapped[int] = mapped_column(Integer, default=0)
-    completed: Mapped[bool | None] = mapped_column(Boolean(name="completed_is_boolean", create_constraint=True))
-    completed_at: Mapped[datetime | None]
-    interview_id: Mapped[str | None]
-    identity_id: Mapped[str | None]
-    error: Mapped[str | None]
-    sealed_evidence: Mapped[bytes | None]
-    reset_at: Mapped[datetime | None]
+# Work that one process at a time does: who does it, and until when the others leave it alone.
+leases = Table(
+    "leases",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("held_until", UtcTimestamp(), nullable=False),
+)
 
-
-class VerificationRow(Base):
-    """One attempt. `sealed_request` is there until the code is exchanged, `sealed_answer` from then on.
-
-    In the hosted flow `sealed_outcome` waits for its confirmation, and `sealed_return` is where the browser was sent back to.
-    """
-
-    __tablename__ = "verifications"
-
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    user_id: Mapped[str] = mapped_column(String(255))
-    flow: Mapped[str] = mapped_column(String(16))
-    purpose: Mapped[str] = mapped_column(String(16))
-    status: Mapped[str] = mapped_column(String(16))
-    started_by: Mapped[str] = mapped_column(String(255))
-    finished_by: Mapped[str | None] = mapped_column(String(255))
-    created_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
-    exchange_started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
-    callback_fingerprint: Mapped[str | None] = mapped_column(String(64))
-    interview_id: Mapped[str | None]
-    identity_id: Mapped[str | None]
-    auth_overall_score: Mapped[str | None]
-    auth_overall_status: Mapped[str | None]
-    failure_code: Mapped[str | None] = mapped_column(String(64))
-    failure_description: Mapped[str | None]
-    browser_digest: Mapped[str | None] = mapped_column(String(64))
-    returned_at: Mapped[datetime | None]
-    sealed_request: Mapped[bytes | None]
-    sealed_outcome: Mapped[bytes | None]
-    sealed_return: Mapped[bytes | None]
-    sealed_answer: Mapped[bytes | None]
-
-    __table_args__ = (
-        Index("ix_verifications_user_id_created_at", "user_id", "created_at"),
-        Index("ix_verifications_created_at_id", "created_at", "id"),
-    )
+SEALED = (
+    (users, users.c.user_id, (users.c.sealed_record,)),
+    (
+        verifications,
+        verifications.c.id,
+        (
+            verifications.c.sealed_request,
+            verifications.c.sealed_way_back,
+            verifications.c.sealed_outcome,
+            verifications.c.sealed_return,
+            verifications.c.sealed_answer,
+        ),
+    ),
+    (keyring, keyring.c.name, (keyring.c.sealed_key,)),
+)
+"""Every table that has sealed values, its key, and the columns that hold them."""

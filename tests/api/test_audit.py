@@ -68,7 +68,9 @@ async def hosted(service: Service, started: Json, outcome: str, clock: Clock) ->
     async with Browser(service) as browser:
         back = await browser.go_through(started, outcome)
     clock.advance(seconds=30)
-    return await finish_with_the_other_key(service, {"session_token": back["session_token"]})
+    return await finish_with_the_other_key(
+        service, {"verification_id": started["verification"]["id"], "session_token": back["session_token"]}
+    )
 
 
 async def finish_with_the_other_key(service: Service, body: Json) -> Json:

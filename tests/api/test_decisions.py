@@ -1,5 +1,6 @@
 """Starting a verification: who is sent to the provider, with what, and who is not."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -137,7 +138,7 @@ async def _lose_the_time(tables: Tables) -> None:
 
 
 async def _lose_the_evidence(tables: Tables) -> None:
-    assert await tables.change("UPDATE users SET sealed_evidence = NULL") == 1
+    assert await tables.change("UPDATE users SET sealed_record = NULL") == 1
 
 
 async def _come_from_the_future(tables: Tables) -> None:
@@ -148,37 +149,53 @@ async def _come_from_the_future(tables: Tables) -> None:
 async def _seal_with_a_foreign_key(tables: Tables) -> None:
     forged = {"interview_id": "i", "identity_id": "x", "auth_overall_score": "100", "auth_overall_status": "OK"}
     sealed = Fernet(Fernet.generate_key()).encrypt(
-        json.dumps([f"user:{USER}", {**forged, "pii": {}, "userinfo": None, "tokens": None}]).encode()
+        json.dumps([f"user\n{USER}", {**forged, "pii": {}, "userinfo": None, "tokens": None}]).encode()
     )
-    assert await tables.change("UPDATE users SET sealed_evidence = :sealed", sealed=sealed) == 1
+    assert await tables.change("UPDATE users SET sealed_record = :sealed", sealed=sealed) == 1
 
 
 BROKEN_RECORDS = [_lose_the_time, _lose_the_evidence, _come_from_the_future, _seal_with_a_foreign_key]
 
 
 @pytest.mark.parametrize("break_it", BROKEN_RECORDS, ids=lambda function: function.__name__.strip("_"))
-async def test_a_broken_record_does_not_count_and_is_mended_by_a_verification(service: Service, break_it: Any) -> None:
+async def test_a_broken_record_counts_for_nothing_until_it_is_reset_with_identity(service: Service, break_it: Any) -> None:
     await enrol(service)
     await break_it(Tables(service))
 
     started = await service.start(USER)
     status = await service.status(USER)
-    assert gist(started) == ("redirect", "record_invalid")
-    assert started["claims"] == {}
+    assert gist(started) == ("continue", "record_not_authentic")
+    assert (started["claims"], started["redirect_url"], started["verification"]) == ({}, None, None)
+    assert gist(await service.start(USER, purpose="step_up")) == ("deny", "record_not_authentic")
     assert (status["verified"], status["reason"], status["claims"]) == (False, "record_invalid", {})
+    assert status["app_metadata"]["incode_identity_id"] is None
 
-    finished = await service.finish(USER, started, **await service.visit(started))
-    assert gist(finished) == ("continue", "verified")
+    reset = await service.admin.post(f"/v1/users/{USER}/reset")
+    assert reset.json()["reason"] == "record_invalid"
+    assert gist(await service.start(USER)) == ("continue", "record_not_authentic")
+    await service.admin.post(f"/v1/users/{USER}/reset", json={"identity": True})
+    assert gist(await service.verify(USER)) == ("continue", "verified")
     assert gist(await service.start(USER)) == ("continue", "recently_verified")
+
+
+async def test_a_record_that_was_changed_after_the_start_enrols_nobody(service: Service) -> None:
+    await enrol(service)
+    started = await service.start(USER, force=True)
+    back = await service.visit(started)
+    await _lose_the_time(Tables(service))
+    before = await Tables(service).user(USER)
+
+    assert gist(await service.finish(USER, started, **back)) == ("continue", "record_not_authentic")
+    assert await Tables(service).user(USER) == before
 
 
 async def test_another_users_evidence_moved_into_the_record_makes_it_invalid(service: Service) -> None:
     await enrol(service)
     await enrol(service, "auth0|eve")
-    moved = "UPDATE users SET sealed_evidence = (SELECT sealed_evidence FROM users WHERE user_id = 'auth0|ana')"
+    moved = "UPDATE users SET sealed_record = (SELECT sealed_record FROM users WHERE user_id = 'auth0|ana')"
     assert await Tables(service).change(moved + " WHERE user_id = 'auth0|eve'") == 1
 
-    assert gist(await service.start("auth0|eve")) == ("redirect", "record_invalid")
+    assert gist(await service.start("auth0|eve")) == ("continue", "record_not_authentic")
 
 
 async def test_a_record_within_the_clock_skew_of_the_future_counts(service: Service, clock: Clock) -> None:
@@ -322,11 +339,41 @@ async def test_below_the_limit_and_without_one_a_user_may_try(make_service: Make
     assert (await unlimited.start(USER))["action"] == "redirect"
 
 
-async def test_the_limit_is_ten_in_a_day_by_default(service: Service, clock: Clock) -> None:
-    await fail(service, clock, 9)
-    assert (await service.start(USER))["action"] == "redirect"
-    await fail(service, clock, 1)
+async def test_the_limit_is_twenty_in_a_day_by_default(service: Service, clock: Clock) -> None:
+    for _ in range(20):
+        assert (await service.start(USER))["action"] == "redirect"
+        clock.advance(seconds=1)
     assert (await service.start(USER))["reason"] == "too_many_attempts"
+
+
+async def test_attempts_count_when_they_begin_and_not_when_their_failure_is_handed_in(
+    make_service: MakeService, clock: Clock
+) -> None:
+    services = [await make_service(attempt_limit=3) for _ in range(2)]
+    answers = await asyncio.gather(*(services[n % 2].start(USER) for n in range(12)))
+    started = [answer for answer in answers if answer["action"] == "redirect"]
+
+    assert len(started) == 3
+    assert {answer["reason"] for answer in answers if answer["action"] != "redirect"} == {"too_many_attempts"}
+    assert len(await Tables(services[0]).attempts(USER)) == 3
+    # Given up, expired: they still count, until the window ends.
+    clock.advance(hours=23)
+    assert (await services[0].start(USER))["reason"] == "too_many_attempts"
+    clock.advance(hours=1)
+    assert (await services[0].start(USER))["action"] == "redirect"
+
+
+async def test_one_success_clears_all_that_were_begun(make_service: MakeService, clock: Clock) -> None:
+    service = await make_service(attempt_limit=3)
+    for _ in range(2):
+        await service.start(USER)
+        clock.advance(seconds=1)
+    await service.verify(USER)
+
+    for _ in range(3):
+        clock.advance(seconds=1)
+        assert (await service.start(USER, force=True))["action"] == "redirect"
+    assert (await service.start(USER, force=True))["reason"] == "too_many_attempts"
 
 
 async def test_a_failure_is_forgotten_when_the_window_ends_and_not_before(make_service: MakeService, clock: Clock) -> None:
@@ -358,8 +405,6 @@ async def test_logins_and_step_ups_are_counted_apart(make_service: MakeService, 
     await fail(service, clock, 2, purpose="step_up")
     locked = await service.start(USER, purpose="step_up")
     assert gist(locked) == ("deny", "too_many_attempts")
-    assert (await service.start(USER, force=True))["action"] == "redirect"
-
     await fail(service, clock, 2)
     assert gist(await service.start(USER)) == ("continue", "too_many_attempts")
 
@@ -399,7 +444,8 @@ async def test_failures_that_say_nothing_about_the_person_do_not_count(
     service = await make_service(attempt_limit=1)
     for error in ("server_error", "temporarily_unavailable", "invalid_scope", "invalid_request", "unauthorized_client"):
         started = await service.start(USER)
-        finished = await service.finish(USER, started, error=error, iss=sandbox.config.issuer)
+        state = query_of(started["redirect_url"])["state"]
+        finished = await service.finish(USER, started, error=error, iss=sandbox.config.issuer, state=state)
         assert finished["reason"] == error
     await fail(service, clock, 1, "provider-down")
     late = await service.start(USER)
@@ -407,8 +453,7 @@ async def test_failures_that_say_nothing_about_the_person_do_not_count(
     clock.advance(hours=1)
     assert (await service.finish(USER, late, **answer))["reason"] == "verification_expired"
 
-    assert (await service.start(USER))["action"] == "redirect"
-    await fail(service, clock, 1, "failed")
+    # Who comes too late has used up an attempt.
     assert (await service.start(USER))["reason"] == "too_many_attempts"
 
 

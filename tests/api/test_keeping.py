@@ -37,7 +37,7 @@ async def keep(settings: Settings, keys: str) -> Resealed:
 async def purge(service: Service, clock: Clock, days: int) -> int:
     database = Database(service.settings.database_url.get_secret_value())
     try:
-        return await Keeper(database, Cipher([ENCRYPTION_KEY])).purge_attempts(clock() - timedelta(days=days), clock())
+        return await Keeper(database, Cipher([ENCRYPTION_KEY])).purge(clock() - timedelta(days=days), clock())
     finally:
         await database.close()
 
@@ -132,7 +132,7 @@ async def test_evidence_in_another_users_row_gives_no_claim(make_service: MakeSe
     service = await make_service()
     await service.verify(USER, email=EMAIL)
     await service.verify("eve", email="eve@example.com")
-    move = "UPDATE users SET sealed_evidence = (SELECT sealed_evidence FROM users WHERE user_id = :of) WHERE user_id = :to"
+    move = "UPDATE users SET sealed_record = (SELECT sealed_record FROM users WHERE user_id = :of) WHERE user_id = :to"
     assert await Tables(service).change(move, of=USER, to="eve") == 1
     status = await service.status("eve")
     assert (status["reason"], status["claims"], status["app_metadata"]["incode_idv"]) == ("record_invalid", {}, None)
@@ -157,7 +157,7 @@ async def test_attempts_are_purged_by_their_age_and_records_stay(make_service: M
 
 async def copies(service: Service, attempt_id: str, number: int) -> None:
     """Make the attempt one of `number`, alike but for the id."""
-    columns = "user_id, flow, purpose, status, started_by, created_at, expires_at, finished_at"
+    columns = "user_id, flow, purpose, status, started_by, created_at, expires_at, finished_at, omit_state, counted"
     tables = Tables(service)
     for n in range(1, number):
         insert = f"INSERT INTO verifications (id, {columns}) SELECT :id, {columns} FROM verifications WHERE id = :of"  # noqa: S608

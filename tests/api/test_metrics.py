@@ -75,7 +75,7 @@ async def test_decisions_and_calls_to_the_provider_are_counted(service: Service)
 async def test_relay_callbacks_are_counted_by_outcome(service: Service) -> None:
     await service.verify("auth0|ana")
     await service.verify("auth0|eve", "denied")
-    await service.send_callback("auth0|nobody", None, code="c")
+    await service.send_callback("auth0|nobody", {"verification": {"id": f"idv_{0:032x}"}}, code="c")
     assert await measured(service, "idv_callbacks_total") == {
         "verified relay": 1,
         "access_denied relay": 1,

@@ -58,6 +58,12 @@ class Story:
         self._clock.advance(hours=1)
         await self.a_refused_user()
 
+    async def two_resets(self) -> None:
+        self._clock.advance(hours=-1)
+        await self.service.admin.post(f"/v1/users/{quote(USER)}/reset")
+        self._clock.advance(hours=1)
+        await self.service.admin.post(f"/v1/users/{quote(USER)}/reset")
+
     async def an_exchange(self) -> None:
         await self.a_return()
         await Tables(self.service).change(
@@ -94,6 +100,9 @@ class Story:
 
     def learn(self, answer: Json) -> None:
         """Take over the ids that the answer itself has made."""
+        for entry in answer.get("items", []):
+            if entry["id"].startswith("aud_"):
+                self.actual[examples.AUDIT_ID] = entry["id"]
         attempt = answer.get("verification") or answer
         for fixed, name in ((examples.VERIFICATION_ID, "id"), (examples.INTERVIEW_ID, "interview_id")):
             if attempt.get(name):
@@ -133,12 +142,13 @@ BEFORE: dict[str, Before] = {
     "getVerification.failed": Story.a_refused_user,
     "listVerifications.page": Story.two_attempts,
     "listVerifications.last_page": Story.a_start,
+    "listAudit.page": Story.two_resets,
     "getHealth.ok": Story.nothing,
     "getReadiness.ready": Story.nothing,
     "getReadiness.503.unreachable": Story.nothing,
     "getMetrics.metrics": Story.a_start,
 }
-QUERY = {"listVerifications.page": {"limit": "1"}}
+QUERY = {"listVerifications.page": {"limit": "1"}, "listAudit.page": {"limit": "1"}}
 WITHOUT_DATABASE = {"getReadiness.503.unreachable"}
 
 
@@ -286,7 +296,7 @@ async def test_each_user_id_of_the_paths_is_taken(operation_id: str, service: Se
 async def test_each_example_of_the_lists_parameters_is_taken(service: Service, document: Json) -> None:
     _, path, operation = operation_of(document, "listVerifications")
     given = {parameter["name"]: parameter["schema"]["examples"][0] for parameter in operation["parameters"]}
-    assert given.keys() == {"user_id", "status", "limit", "cursor"}
+    assert given.keys() == {"since", "until", "limit", "cursor", "user_id", "status", "identity_id"}
     assert (await service.admin.get(path, params=given)).status_code == 200
 
 

@@ -63,7 +63,7 @@ class Callback:
     """A relay callback as it was sent: once, or again. `state_of` is the attempt that the state in it was made for."""
 
     user: str
-    attempt_id: str | None
+    attempt_id: str
     parameters: dict[str, str]
     returned: Returned
     state_of: str | None
@@ -162,7 +162,7 @@ class Driver:
             return None
         hint = record.identity if record and record.identity else who.email
         attempt_id = answer["verification"]["id"]
-        self.model.started(attempt_id, user, flow, purpose)
+        self.model.started(attempt_id, user, flow, purpose, omit_state=omit_state)
         return Started(attempt_id, user, hint, answer)
 
     async def begin(self, who: Login, ending: str, *, omit_state: bool = False) -> Returned | None:
@@ -258,10 +258,10 @@ class Driver:
         location = self._returns(await self._browsers[browser].come_back(visit.address), expected, started)
         return Token(query_of(location)["session_token"], started) if location else None
 
-    async def confirm(self, token: Token, user: str, *, with_id: bool) -> None:
+    async def confirm(self, token: Token, user: str) -> None:
         self._users.add(user)
         expected = self.model.confirm(user, token.started.user, token.started.id, token.text)
-        body = {"user_id": user, "session_token": token.text, "verification_id": token.started.id if with_id else None}
+        body = {"user_id": user, "session_token": token.text, "verification_id": token.started.id}
         self._compare(await self._service.idp.post("/v1/callback", json=body), expected, user)
 
     async def reset(self, user: str, *, identity: bool) -> None:

@@ -12,7 +12,7 @@ TOKEN_LASTS = timedelta(minutes=5)
 ATTEMPT_LIMIT = 2
 ATTEMPT_WINDOW = timedelta(hours=24)
 
-# «takes a standing verification away», and counts towards the limit of attempts.
+# What takes a standing verification away.
 ABOUT_THE_PERSON = {
     "no_code_returned", "access_denied", "invalid_grant", "status_not_accepted", "status_missing", "identity_mismatch",
 }  # fmt: skip
@@ -85,7 +85,10 @@ class Record:
 
 @dataclass
 class Attempt:
-    """`status` is what was recorded; time moves what is shown. `parameters` are those of the callback that finished it."""
+    """`status` is what was recorded; time moves what is shown. `parameters` are those of the callback that finished it.
+
+    `counted`: towards the limit of attempts that have not succeeded.
+    """
 
     user: str
     flow: str
@@ -102,6 +105,8 @@ class Attempt:
     parameters: Mapping[str, str] | None = None
     answer: Decision | None = None
     withdrawn: bool = False
+    omit_state: bool = False
+    counted: bool = True
 
 
 Exchange = Callable[[str], Verdict | str]
@@ -116,7 +121,6 @@ class Model:
     now: datetime
     users: dict[str, Record] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
-    reset_at: dict[str, datetime] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
 
     # What is asked and told.
@@ -156,26 +160,27 @@ class Model:
             reason = "forced"
         if purpose == "step_up" and (record is None or record.identity is None):
             return self._failed("identity_not_established", purpose)
-        if self._failures(user, purpose) >= ATTEMPT_LIMIT:
+        if self._begun_without_success(user, purpose) >= ATTEMPT_LIMIT:
             return self._failed("too_many_attempts", purpose)
         return Decision("redirect", reason)
 
-    def started(self, attempt_id: str, user: str, flow: str, purpose: str) -> None:
-        self.attempts[attempt_id] = Attempt(user, flow, purpose, self.now, self.now + ATTEMPT_LASTS)
+    def started(self, attempt_id: str, user: str, flow: str, purpose: str, *, omit_state: bool = False) -> None:
+        ends = self.now + ATTEMPT_LASTS
+        self.attempts[attempt_id] = Attempt(user, flow, purpose, self.now, ends, omit_state=omit_state)
 
     def finish(
-        self, user: str, attempt_id: str | None, parameters: Mapping[str, str], state_of: str | None, exchange: Exchange
+        self, user: str, attempt_id: str, parameters: Mapping[str, str], state_of: str | None, exchange: Exchange
     ) -> Decision | Refusal:
         """A relay callback. `state_of` is the attempt that the state among the parameters was made for."""
-        attempt_id = attempt_id or self._meant(user, parameters)
-        attempt = self.attempts.get(attempt_id or "")
-        if attempt_id is None or attempt is None:
+        attempt = self.attempts.get(attempt_id)
+        if attempt is None:
             return Refusal(404, "verification_not_found")
         if attempt.user != user or attempt.flow != "relay":
             return Refusal(409, "verification_mismatch")
         if attempt.status != "pending":
             return self._again(attempt, parameters)
-        if "state" in parameters and state_of != attempt_id:
+        named = state_of if "state" in parameters else None
+        if named != (None if attempt.omit_state else attempt_id) or (attempt.omit_state and "state" in parameters):
             return Refusal(409, "state_invalid")
         if "iss" not in parameters and parameters.keys() & {"code", "error"}:
             return Refusal(409, "issuer_mismatch")
@@ -184,11 +189,11 @@ class Model:
 
     def confirm(self, user: str, owner: str, attempt_id: str, token: str) -> Decision | Refusal:
         """The hosted flow's callback with the session token that was made for `owner`."""
-        if user != owner:
-            return Refusal(409, "verification_mismatch")
         attempt = self.attempts.get(attempt_id)
         if attempt is None:
             return Refusal(404, "verification_not_found")
+        if user != owner:
+            return Refusal(409, "verification_mismatch")
         parameters = {"session_token": token}
         if attempt.status != "returned":
             return self._again(attempt, parameters)
@@ -199,19 +204,17 @@ class Model:
     def reset(self, user: str, *, identity: bool) -> None:
         """The next login verifies again, and what was begun or answered before no longer counts."""
         for attempt in self._of(user):
-            attempt.answer, attempt.withdrawn = None, True
+            attempt.answer, attempt.withdrawn, attempt.counted = None, True, False
             if attempt.status == "pending":
                 attempt.expires_at = min(attempt.expires_at, self.now)
             if attempt.status == "returned":
                 attempt.status, attempt.error = "expired", "verification_expired"
         if record := self.users.get(user):
-            self.reset_at[user] = self.now
             kept = Record(error=record.error) if identity else replace(record, completed=None, completed_at=None)
             self.users[user] = kept
 
     def erase(self, user: str) -> None:
         self.users.pop(user, None)
-        self.reset_at.pop(user, None)
         self.attempts = {key: attempt for key, attempt in self.attempts.items() if attempt.user != user}
 
     # What a browser does in the hosted flow. It is sent to the provider or back to the caller, or is shown a page.
@@ -232,6 +235,7 @@ class Model:
         if attempt.status == "pending":
             attempt.outcome = self._outcome(attempt_id, parameters, exchange)
             attempt.status, attempt.returned_at, attempt.withdrawn = "returned", self.now, False
+            attempt.counted = not isinstance(attempt.outcome, str) or _is_the_persons(attempt.outcome)
         return "page" if attempt.withdrawn else "caller"
 
     # The rules.
@@ -248,29 +252,10 @@ class Model:
             return self.now >= attempt.expires_at
         return attempt.status == "returned" and attempt.returned_at is not None and self.now >= attempt.returned_at + TOKEN_LASTS
 
-    def _failures(self, user: str, purpose: str) -> int:
-        """The failures about the person in the window, since the last success and the last reset."""
-        own = [attempt for attempt in self._of(user) if attempt.purpose == purpose and attempt.finished_at]
-        successes = [attempt.finished_at for attempt in own if attempt.status == "completed" and attempt.finished_at]
-        since = max([self.now - ATTEMPT_WINDOW, *successes, self.reset_at.get(user, self.now - ATTEMPT_WINDOW)])
-        return sum(
-            attempt.error in ABOUT_THE_PERSON and attempt.finished_at is not None and attempt.finished_at > since
-            for attempt in own
-        )
-
-    def _meant(self, user: str, parameters: Mapping[str, str]) -> str | None:
-        """A callback without an id: the one that it finished before, or the newest pending relay login."""
-        logins = [
-            (attempt.created_at, key, attempt)
-            for key, attempt in self.attempts.items()
-            if (attempt.user, attempt.flow, attempt.purpose) == (user, "relay", "login")
-        ]
-        finished = max((login[:2] for login in logins if login[2].parameters == parameters), default=None)
-        pending = max((login[:2] for login in logins if login[2].status == "pending"), default=None)
-        # A code or a state can only come back for the same attempt; «nothing» and «refused» come again for another one.
-        distinct = parameters.keys() & {"code", "state"}
-        meant = (finished or pending) if distinct else (pending or finished)
-        return meant[1] if meant else None
+    def _begun_without_success(self, user: str, purpose: str) -> int:
+        """The attempts that were begun in the window and have not succeeded, since the last success and the last reset."""
+        own = [attempt for attempt in self._of(user) if attempt.purpose == purpose]
+        return sum(attempt.counted and attempt.created_at > self.now - ATTEMPT_WINDOW for attempt in own)
 
     def _outcome(self, attempt_id: str, parameters: Mapping[str, str], exchange: Exchange) -> Verdict | str:
         if self._is_late(self.attempts[attempt_id]):
@@ -292,9 +277,12 @@ class Model:
             attempt.status = "expired" if failure == "verification_expired" else "failed"
             if attempt.purpose == "login":
                 self.users[attempt.user] = self._after_failure(record, attempt.error)
+            attempt.counted = _is_the_persons(attempt.error)
             attempt.answer = self._failed(attempt.error, attempt.purpose)
         else:
             attempt.status = "completed"
+            for each in self._of(attempt.user):
+                each.counted = each.counted and each.purpose != attempt.purpose
             verified = self._after_success(record, outcome)
             if attempt.purpose == "login":
                 self.users[attempt.user] = verified
@@ -336,6 +324,11 @@ class Model:
 
     def _of(self, user: str) -> list[Attempt]:
         return [attempt for attempt in self.attempts.values() if attempt.user == user]
+
+
+def _is_the_persons(error: str) -> bool:
+    """Whether a failure is the person's own to lose: one who comes too late has used up an attempt."""
+    return error in ABOUT_THE_PERSON or error == "verification_expired"
 
 
 def _claim(record: Record) -> Claim:

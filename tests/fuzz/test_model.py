@@ -79,22 +79,20 @@ class Machine(RuleBasedStateMachine):
     def begin(self, who: Login, ending: str, *, omit_state: bool) -> Returned | MultipleResults[Returned]:
         return self.driver.act(self.driver.begin(who, ending, omit_state=omit_state)) or multiple()
 
-    @rule(target=callbacks, returned=responses, with_id=st.booleans())
-    def call_back(self, returned: Returned, *, with_id: bool) -> Callback:
+    @rule(target=callbacks, returned=responses)
+    def call_back(self, returned: Returned) -> Callback:
         attempt_id = returned.started.id
-        callback = Callback(returned.started.user, attempt_id if with_id else None, returned.parameters, returned, attempt_id)
+        callback = Callback(returned.started.user, attempt_id, returned.parameters, returned, attempt_id)
         self.driver.act(self.driver.call_back(callback))
         return callback
 
-    @rule(target=callbacks, returned=responses, other=responses, user=st.none() | USERS, with_id=st.booleans(), what=MIXED_UP)
-    def mix_up_two_callbacks(
-        self, returned: Returned, other: Returned, user: str | None, what: set[str], *, with_id: bool
-    ) -> Callback:
+    @rule(target=callbacks, returned=responses, other=responses, user=st.none() | USERS, what=MIXED_UP)
+    def mix_up_two_callbacks(self, returned: Returned, other: Returned, user: str | None, what: set[str]) -> Callback:
         """The id and the user of one login with some of the parameters of another."""
         parameters = {**returned.parameters, **{name: other.parameters[name] for name in what & other.parameters.keys()}}
         callback = Callback(
             user or returned.started.user,
-            returned.started.id if with_id else None,
+            returned.started.id,
             parameters,
             other if "code" in what & other.parameters.keys() else returned,
             (other if "state" in what & other.parameters.keys() else returned).started.id,
@@ -145,7 +143,7 @@ class Machine(RuleBasedStateMachine):
         self.driver.clock.advance(seconds=token_wait)
         self.give_an_order(who.user, meanwhile)
         for confirmed in (user or who.user, who.user):
-            self.driver.act(self.driver.confirm(token, confirmed, with_id=False))
+            self.driver.act(self.driver.confirm(token, confirmed))
         self.driver.act(self.driver.come_back(visit, browser))
         return token
 
@@ -166,9 +164,9 @@ class Machine(RuleBasedStateMachine):
     def come_back(self, visit: Visit, browser: str) -> Token | MultipleResults[Token]:
         return self.driver.act(self.driver.come_back(visit, browser)) or multiple()
 
-    @rule(token=tokens, user=st.none() | USERS, with_id=st.booleans())
-    def confirm(self, token: Token, user: str | None, *, with_id: bool) -> None:
-        self.driver.act(self.driver.confirm(token, user or token.started.user, with_id=with_id))
+    @rule(token=tokens, user=st.none() | USERS)
+    def confirm(self, token: Token, user: str | None) -> None:
+        self.driver.act(self.driver.confirm(token, user or token.started.user))
 
     # What an administrator does, and what time does.
 
@@ -202,7 +200,7 @@ class Machine(RuleBasedStateMachine):
             case "answer":
                 return [attempt.finished_at + model.ANSWER_LASTS for attempt in attempts if attempt.finished_at]
             case "window":
-                return [attempt.finished_at + model.ATTEMPT_WINDOW for attempt in attempts if attempt.finished_at]
+                return [attempt.created_at + model.ATTEMPT_WINDOW for attempt in attempts]
             case _:
                 return [each.completed_at + model.VERIFICATION_STANDS for each in records if each.completed_at]
 

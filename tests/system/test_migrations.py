@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 from app.core.errors import DatabaseUnavailable
 from app.storage.database import Database
 from app.storage.migrate import TURN, alembic_config, current_revision, newest_revision, upgrade
-from app.storage.tables import Base
+from app.storage.tables import METADATA
 from tests.harness.tables import Tables, on_postgresql_only
 from tests.system.processes import REPOSITORY, SETTINGS, Workplace
 
@@ -45,7 +45,7 @@ def indexes(connection: Connection) -> set[str]:
 
 def differences(connection: Connection) -> list[Any]:
     context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-    found: list[Any] = compare_metadata(context, Base.metadata)
+    found: list[Any] = compare_metadata(context, METADATA)
     return found
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from app.core.domain import FailureCode
 from app.core.failures import CATALOGUE
 from app.main import create_app
 from app.sandbox import Sandbox
@@ -109,8 +110,8 @@ async def test_a_terminal_shows_why_a_user_is_not_verified_and_what_to_do_but_no
         "user": USER,
         "verified": "no",
         "reason": "not_verified (the last verification failed, or was reset)",
-        "last error": f"access_denied: {CATALOGUE['access_denied'].detail}",
-        "what to do": CATALOGUE["access_denied"].hint,
+        "last error": f"access_denied: {CATALOGUE[FailureCode.ACCESS_DENIED].detail}",
+        "what to do": CATALOGUE[FailureCode.ACCESS_DENIED].hint,
     }
     assert ID.findall(shown) == ids[:0:-1]
     assert "private.example" not in shown

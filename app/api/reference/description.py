@@ -14,6 +14,9 @@ TAGS: Final[list[dict[str, Any]]] = [
         "description": "Where the browser goes when the service takes the provider's redirect. Your backend calls neither.",
     },
     {"name": "Users", "description": "Whether a user's verification stands, and how an administrator takes it away."},
-    {"name": "Audit", "description": "Who was verified, when, started by which key, and why it failed. For administrators."},
+    {
+        "name": "Audit",
+        "description": "Who was verified, when, by which keys, and why it failed; and what administrators did.",
+    },
     {"name": "Operations", "description": "What probes and monitoring ask."},
 ]

@@ -13,8 +13,8 @@ from fastapi.responses import HTMLResponse
 from app.api.page_words import PAGES, PREVIEW, Words
 from app.api.pages import Pages
 from app.api.schemas import ErrorView
-from app.core.domain import Action, Failure, Flow, Purpose, Reason, Status
-from app.core.failures import stored_text
+from app.core.claims import error_text
+from app.core.domain import Action, AuditAction, Failure, FailureCode, Flow, Purpose, Reason, Status
 from app.core.messages import DEFAULT_LANGUAGE
 from app.flows.addresses import site_of
 from app.flows.hosted import Origin, PageKind
@@ -33,7 +33,9 @@ ISSUER: Final = "https://auth.demo.incode.com"
 SESSION_TOKEN: Final = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhdXRoMHw2NmYxYzBmZmVlIn0.Qf1mZ5n0c2k"  # noqa: S105  it signs nothing
 INTERVIEW_ID: Final = "1d930fd42e7c5ad1866d837b"
 IDENTITY_ID: Final = "2312120ecbbd3d7b78f3fdec"
+AUDIT_ID: Final = "aud_0b1c2d3e4f5061728394a5b6c7d8e9f0"
 CALLER: Final = "acme"
+ADMINISTRATOR: Final = "root"
 RETURN_TO: Final = "https://tenant.us.auth0.com/continue"
 CALLER_STATE: Final = "my-own-state"
 RETURNED_TO: Final = f"{RETURN_TO}?state={CALLER_STATE}&session_token={SESSION_TOKEN}"
@@ -54,7 +56,7 @@ _PII: Final = {
 _IDS: Final = {"interview_id": INTERVIEW_ID, "identity_id": IDENTITY_ID}
 _RESULT: Final = {**_IDS, "auth_overall_score": "100.0", "auth_overall_status": "OK"}
 _CLAIMS: Final = {"https://incode.com/idv": {"completed": True, "completed_at": _NOW, **_RESULT, "pii": _PII}}
-REFUSED: Final = Failure("access_denied", "The verification was refused")
+REFUSED: Final = Failure(FailureCode.ACCESS_DENIED, "The verification was refused")
 
 
 def _authorization_url(
@@ -90,7 +92,7 @@ def _page(words: Words, answer: HTMLResponse) -> Example:
 def _page_of(kind: PageKind) -> Example:
     if kind in _WITHOUT_ATTEMPT:
         return _page(PAGES[kind][DEFAULT_LANGUAGE], _pages.page(kind, REQUEST_ID))
-    origin = Origin(None if kind in _WITHOUT_REQUEST else site_of(RETURN_TO))
+    origin = Origin(address=None if kind in _WITHOUT_REQUEST else site_of(RETURN_TO))
     return _page(PAGES[kind][DEFAULT_LANGUAGE], _pages.page(kind, VERIFICATION_ID, origin=origin))
 
 
@@ -102,7 +104,7 @@ def _record(*, completed: bool | None, result: dict[str, Any] | None = None, fai
         "incode_idv_completed_at": _NOW if completed else None,
         "incode_interview_id": found.get("interview_id"),
         "incode_identity_id": found.get("identity_id"),
-        "incode_idv_error": stored_text(failure) if failure else None,
+        "incode_idv_error": error_text(failure) if failure else None,
         "incode_idv": {**found, "pii": _PII, "userinfo": {"sub": INTERVIEW_ID, **_IDS, **_PII}} if found else None,
     }
 
@@ -219,7 +221,7 @@ _STARTED: Final[Examples] = {
         _redirect(Reason.STEP_UP, _TO_SHOW_THE_FACE, _attempt(purpose=Purpose.STEP_UP), _VERIFIED_RECORD),
     ),
     "step_up_refused": _example(
-        "Step-up without an enrolled identity: deny", _failed(Action.DENY, Failure("identity_not_established"))
+        "Step-up without an enrolled identity: deny", _failed(Action.DENY, Failure(FailureCode.IDENTITY_NOT_ESTABLISHED))
     ),
     "hosted": _example(
         "Hosted: redirect to our own launch address",
@@ -244,11 +246,12 @@ FINISH_REQUESTS: Final[Examples] = {
         },
     ),
     "no_parameters": _example(
-        "Relay: the browser came back with nothing", {"user_id": USER_ID, "verification_id": VERIFICATION_ID}
+        "Relay: the browser came back with nothing but the state",
+        {"user_id": USER_ID, "verification_id": VERIFICATION_ID, "state": STATE},
     ),
     "hosted": _example(
         "Hosted: the token that the browser brought",
-        {"user_id": USER_ID, "session_token": SESSION_TOKEN},
+        {"user_id": USER_ID, "verification_id": VERIFICATION_ID, "session_token": SESSION_TOKEN},
         "`session_token` came to `return_to`; `user_id` comes from your own session.",
     ),
 }
@@ -256,7 +259,7 @@ _FINISHED: Final[Examples] = {
     "relay": _example("Verified: continue, with the claim", _go_on(Reason.VERIFIED, _attempt(Status.COMPLETED, result=_RESULT))),
     "provider_error": _example("Refused: continue without the claim, or deny", _relay_failed(REFUSED)),
     "no_parameters": _example(
-        "Nothing came back: continue without the claim, or deny", _relay_failed(Failure("no_code_returned"))
+        "Nothing came back: continue without the claim, or deny", _relay_failed(Failure(FailureCode.NO_CODE_RETURNED))
     ),
     "hosted": _example(
         "Verified in the hosted flow",
@@ -306,12 +309,30 @@ _METRICS: Final[Examples] = {
 }
 # These know of no attempt: what a person can tell is the request's id.
 _WITHOUT_ATTEMPT: Final = {PageKind.BAD_LINK, PageKind.UNAVAILABLE}
-# Nothing is kept of the request any more, or it cannot be read: where the person came from is not known.
-_WITHOUT_REQUEST: Final = {PageKind.EXPIRED, PageKind.FINISHED, PageKind.UNREADABLE}
+# Nothing can be read of it: where the person came from is not known.
+_WITHOUT_REQUEST: Final = {PageKind.UNREADABLE}
 _pages: Final = Pages()
 _PAGES: Final[Examples] = {
     **{kind: _page_of(kind) for kind in PAGES},
     "preview": _page(PREVIEW[DEFAULT_LANGUAGE], _pages.preview("?person=yes")),
+}
+_AUDIT_ENTRIES: Final[Examples] = {
+    "page": _example(
+        "A page, and there is more",
+        {
+            "items": [
+                {
+                    "id": AUDIT_ID,
+                    "at": _NOW,
+                    "action": AuditAction.RESET,
+                    "by": ADMINISTRATOR,
+                    "user_id": USER_ID,
+                    "request_id": REQUEST_ID,
+                }
+            ],
+            "next_cursor": CURSOR,
+        },
+    ),
 }
 USER_IDS: Final[Examples] = {
     "auth0": _example("Of Auth0", USER_ID),
@@ -325,6 +346,7 @@ ANSWERS: Final[dict[str, Examples]] = {
     "resetUser": _RESET,
     "getVerification": _ATTEMPT,
     "listVerifications": _ATTEMPTS,
+    "listAudit": _AUDIT_ENTRIES,
     "getHealth": _HEALTH,
     "getReadiness": _READY,
     "getReadiness.503": _NOT_READY,

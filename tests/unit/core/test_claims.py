@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from app.core.claims import app_metadata, claims, timestamp, without_tokens
-from app.core.domain import Evidence, Reason, Rules, Tokens, UserRecord
+from app.core.claims import app_metadata, timestamp, token_claims, without_tokens
+from app.core.domain import Evidence, Failure, FailureCode, Purpose, Reason, Rules, Tokens, UserRecord
 
 AT = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)
-TOKENS = Tokens("the id token", "the access token", "Bearer", 3600)
+TOKENS = Tokens(id_token="the id token", access_token="the access token", token_type="Bearer", expires_in=3600)
 EVIDENCE = Evidence(
     "int_1", "ana", "100.0", "OK", {"name": "Ana", "address": {"country": "MX"}}, {"sub": "int_1", "raw": 1}, TOKENS
 )
-RECORD = UserRecord(completed=True, completed_at=AT, interview_id="int_1", identity_id="ana", error=None, evidence=EVIDENCE)
+RECORD = UserRecord(completed=True, completed_at=AT, interview_id="int_1", identity_id="ana", evidence=EVIDENCE)
 NAMESPACE = "https://incode.com/idv"
 EVIDENCE_KEYS = ["interview_id", "identity_id", "auth_overall_score", "auth_overall_status", "pii", "userinfo"]
 TOKEN_KEYS = ["id_token", "access_token", "token_type", "expires_in"]
@@ -32,7 +32,7 @@ METADATA_KEYS = [
 
 
 def claim_of(record: UserRecord, **rules: Any) -> dict[str, Any]:
-    claim: dict[str, Any] = claims(record, Reason.RECENTLY_VERIFIED, Rules(**rules))[NAMESPACE]
+    claim: dict[str, Any] = token_claims(record, Reason.RECENTLY_VERIFIED, Rules(**rules))[NAMESPACE]
     return claim
 
 
@@ -50,7 +50,7 @@ def test_the_claim_has_one_shape(reason: Reason) -> None:
         }
     }
     # Compared as text: the order of the keys belongs to the contract.
-    assert json.dumps(claims(RECORD, reason, Rules())) == json.dumps(expected)
+    assert json.dumps(token_claims(RECORD, reason, Rules())) == json.dumps(expected)
 
 
 def test_the_claim_is_complete_when_the_provider_sent_nothing() -> None:
@@ -60,18 +60,18 @@ def test_the_claim_is_complete_when_the_provider_sent_nothing() -> None:
 
 
 def test_the_claim_carries_neither_tokens_nor_userinfo() -> None:
-    text = json.dumps(claims(RECORD, Reason.VERIFIED, Rules(store_tokens=True)))
+    text = json.dumps(token_claims(RECORD, Reason.VERIFIED, Rules(store_tokens=True)))
     assert not any(word in text for word in ("token", "Bearer", "3600", "userinfo", "raw"))
 
 
 @pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.VERIFIED, Reason.RECENTLY_VERIFIED}))
 def test_a_verification_that_does_not_stand_gives_no_claim(reason: Reason) -> None:
-    assert claims(RECORD, reason, Rules()) == {}
+    assert token_claims(RECORD, reason, Rules()) == {}
 
 
 @pytest.mark.parametrize("record", [None, UserRecord(), replace(RECORD, evidence=None)])
 def test_a_record_without_evidence_gives_no_claim(record: UserRecord | None) -> None:
-    assert claims(record, Reason.RECENTLY_VERIFIED, Rules()) == {}
+    assert token_claims(record, Reason.RECENTLY_VERIFIED, Rules()) == {}
 
 
 def test_personal_data_can_be_left_out() -> None:
@@ -79,7 +79,7 @@ def test_personal_data_can_be_left_out() -> None:
 
 
 def test_the_claim_is_called_by_the_namespace() -> None:
-    renamed = claims(RECORD, Reason.VERIFIED, Rules(claim_namespace="urn:acme:idv"))
+    renamed = token_claims(RECORD, Reason.VERIFIED, Rules(claim_namespace="urn:acme:idv"))
     assert renamed == {"urn:acme:idv": claim_of(RECORD)}
 
 
@@ -102,7 +102,7 @@ def test_the_metadata_of_an_empty_record_has_every_key() -> None:
 
 
 def test_the_metadata_keeps_the_names_of_the_action() -> None:
-    metadata = app_metadata(replace(RECORD, error="access_denied"))
+    metadata = app_metadata(replace(RECORD, failure=Failure(FailureCode.ACCESS_DENIED)))
     assert list(metadata) == METADATA_KEYS
     assert {name: metadata[name] for name in METADATA_KEYS[:-1]} == {
         "incode_idv_completed": True,
@@ -164,3 +164,9 @@ def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_times_are_utc_wherever_the_service_runs() -> None:
     assert AT.astimezone().utcoffset() == timedelta(hours=5)
     assert timestamp(AT) == "2026-04-07T17:28:25.150Z"
+
+
+def test_the_claim_of_a_step_up_says_so() -> None:
+    login = token_claims(RECORD, Reason.VERIFIED, Rules())[NAMESPACE]
+    step_up = token_claims(RECORD, Reason.VERIFIED, Rules(), Purpose.STEP_UP)[NAMESPACE]
+    assert step_up == {**login, "purpose": "step_up"}

@@ -17,6 +17,7 @@ from app.core.domain import (
     Attempt,
     Evidence,
     Failure,
+    FailureCode,
     Flow,
     Purpose,
     Reason,
@@ -25,7 +26,7 @@ from app.core.domain import (
     UserRecord,
     Verdict,
 )
-from app.core.failures import CATALOGUE, PERSON_CODES
+from app.core.failures import is_about_the_person
 
 NOW = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
@@ -36,6 +37,7 @@ ANA = Evidence("int_1", "ana", "100.0", "OK", {"name": "Ana"}, {"sub": "int_1", 
 VERIFIED = UserRecord(completed=True, completed_at=NOW - HOUR, interview_id="int_1", identity_id="ana", evidence=ANA)
 STALE = replace(VERIFIED, completed_at=NOW - 721 * HOUR)
 ENROLLED = UserRecord(identity_id="ana")
+DENIED = Failure(FailureCode.ACCESS_DENIED)
 LOGIN, STEP_UP = Purpose.LOGIN, Purpose.STEP_UP
 
 
@@ -62,11 +64,10 @@ STANDING: dict[str, tuple[UserRecord | None, Rules, Reason]] = {
     "an empty record": (UserRecord(), RULES, Reason.NOT_VERIFIED),
     "reset": (replace(VERIFIED, completed=None), RULES, Reason.NOT_VERIFIED),
     "failed": (replace(VERIFIED, completed=False), RULES, Reason.NOT_VERIFIED),
-    "failed and unreadable": (replace(VERIFIED, completed=False, intact=False), RULES, Reason.NOT_VERIFIED),
+    "failed and not authentic": (replace(VERIFIED, completed=False, authentic=False), RULES, Reason.RECORD_INVALID),
     "without a time": (replace(VERIFIED, completed_at=None), RULES, Reason.RECORD_INVALID),
     "without evidence": (replace(VERIFIED, evidence=None), RULES, Reason.RECORD_INVALID),
-    "unreadable evidence": (replace(VERIFIED, evidence=None, intact=False), RULES, Reason.RECORD_INVALID),
-    "not intact": (replace(VERIFIED, intact=False), RULES, Reason.RECORD_INVALID),
+    "not authentic": (replace(VERIFIED, authentic=False), RULES, Reason.RECORD_INVALID),
     "an hour ago": (VERIFIED, RULES, Reason.RECENTLY_VERIFIED),
     "now": (replace(VERIFIED, completed_at=NOW), RULES, Reason.RECENTLY_VERIFIED),
     "at the end of the skew": (
@@ -245,7 +246,7 @@ def test_the_identity_must_be_the_enrolled_one(
 
 
 def test_the_status_is_judged_before_the_identity() -> None:
-    assert policy.judge(verdict("bob", "FAIL"), ENROLLED, RULES, LOGIN) == Failure("status_not_accepted")
+    assert policy.judge(verdict("bob", "FAIL"), ENROLLED, RULES, LOGIN) == Failure(FailureCode.STATUS_NOT_ACCEPTED)
 
 
 BOB_BEFORE = replace(VERIFIED, evidence=replace(ANA, identity_id="bob"))
@@ -286,7 +287,7 @@ def test_personal_data_on_file_is_kept_for_the_same_identity_when_userinfo_stays
         (ENROLLED, "ana", "ana"),
         (ENROLLED, None, "ana"),
         (ENROLLED, "bob", "bob"),
-        (replace(VERIFIED, completed=False, error="access_denied", intact=False, evidence=None), "ana", "ana"),
+        (replace(VERIFIED, completed=False, failure=DENIED, evidence=None), "ana", "ana"),
     ],
 )
 def test_after_a_success_the_record_stands(before: UserRecord | None, came: str | None, enrolled: str | None) -> None:
@@ -297,9 +298,8 @@ def test_after_a_success_the_record_stands(before: UserRecord | None, came: str 
         completed_at=NOW,
         interview_id="int_2",
         identity_id=enrolled,
-        error=None,
+        failure=None,
         evidence=evidence,
-        intact=True,
     )
     assert policy.standing(after, NOW, RULES) is Reason.RECENTLY_VERIFIED
 
@@ -309,7 +309,7 @@ def test_an_interview_that_did_not_come_back_stays_as_it_was() -> None:
     assert (after.interview_id, after.identity_id) == ("int_1", "ana")
 
 
-@pytest.mark.parametrize("code", sorted(CATALOGUE))
+@pytest.mark.parametrize("code", FailureCode)
 @pytest.mark.parametrize(
     ("record", "stands"),
     [
@@ -317,23 +317,44 @@ def test_an_interview_that_did_not_come_back_stays_as_it_was() -> None:
         (UserRecord(), False),
         (VERIFIED, True),
         (STALE, False),
-        (replace(VERIFIED, intact=False), False),
         (replace(VERIFIED, completed=False), False),
     ],
-    ids=["unknown", "empty", "verified", "stale", "unreadable", "failed"],
+    ids=["unknown", "empty", "verified", "stale", "failed"],
 )
 def test_only_a_failure_about_the_person_takes_a_standing_verification_away(
     record: UserRecord | None,
     stands: bool,
-    code: str,
+    code: FailureCode,
 ) -> None:
-    after = policy.after_failure(record, Failure(code, "words"), NOW, RULES)
-    keeps = stands and code not in PERSON_CODES
-    assert after == replace(record or UserRecord(), completed=keeps, error=f"{code}: words")
+    failure = Failure(code, "words")
+    after = policy.after_failure(record, failure, NOW, RULES)
+    keeps = stands and not is_about_the_person(failure)
+    assert after == replace(record or UserRecord(), completed=keeps, failure=failure)
 
 
-def test_the_error_without_a_description_is_the_code() -> None:
-    assert policy.after_failure(None, Failure("access_denied"), NOW, RULES).error == "access_denied"
+@pytest.mark.parametrize("purpose", Purpose)
+def test_a_record_that_is_not_authentic_is_an_obstacle_and_enrols_nobody(purpose: Purpose) -> None:
+    forged = replace(VERIFIED, authentic=False)
+    refused = Failure(FailureCode.RECORD_NOT_AUTHENTIC)
+    assert policy.obstacle(forged, purpose) == refused
+    assert policy.judge(verdict(), forged, RULES, purpose) == refused
+    assert policy.standing(policy.after_reset(forged, forget_identity=False), NOW, RULES) is Reason.RECORD_INVALID
+    assert policy.after_reset(forged, forget_identity=True) == UserRecord()
+
+
+@pytest.mark.parametrize(
+    ("record", "purpose", "code"),
+    [
+        (None, LOGIN, None),
+        (VERIFIED, LOGIN, None),
+        (UserRecord(), LOGIN, None),
+        (None, STEP_UP, FailureCode.IDENTITY_NOT_ESTABLISHED),
+        (UserRecord(), STEP_UP, FailureCode.IDENTITY_NOT_ESTABLISHED),
+        (ENROLLED, STEP_UP, None),
+    ],
+)
+def test_what_is_in_the_way_of_a_verification(record: UserRecord | None, purpose: Purpose, code: FailureCode | None) -> None:
+    assert policy.obstacle(record, purpose) == (Failure(code) if code else None)
 
 
 def test_a_reset_keeps_the_identity() -> None:
@@ -342,8 +363,8 @@ def test_a_reset_keeps_the_identity() -> None:
 
 
 def test_a_reset_with_identity_forgets_all_that_the_person_brought() -> None:
-    record = replace(VERIFIED, error="access_denied", intact=False)
-    assert policy.after_reset(record, forget_identity=True) == UserRecord(error="access_denied")
+    record = replace(VERIFIED, failure=DENIED)
+    assert policy.after_reset(record, forget_identity=True) == UserRecord(failure=DENIED)
 
 
 @pytest.mark.parametrize(
@@ -369,35 +390,51 @@ MINUTES_5 = timedelta(minutes=5)
     ("changes", "status", "code"),
     [
         ({"expires_at": NOW + MS}, Status.PENDING, None),
-        ({"expires_at": NOW}, Status.EXPIRED, "verification_expired"),
-        ({"expires_at": NOW - MS}, Status.EXPIRED, "verification_expired"),
+        ({"expires_at": NOW}, Status.EXPIRED, FailureCode.VERIFICATION_EXPIRED),
+        ({"expires_at": NOW - MS}, Status.EXPIRED, FailureCode.VERIFICATION_EXPIRED),
         ({**EXCHANGING, "exchange_started_at": NOW - SECONDS_20 + MS}, Status.EXCHANGING, None),
-        ({**EXCHANGING, "exchange_started_at": NOW - SECONDS_20}, Status.FAILED, "callback_interrupted"),
+        ({**EXCHANGING, "exchange_started_at": NOW - SECONDS_20}, Status.FAILED, FailureCode.CALLBACK_INTERRUPTED),
         # An exchange that began in time is not expired by the clock while it runs.
         ({**EXCHANGING, "exchange_started_at": NOW, "expires_at": NOW - MS}, Status.EXCHANGING, None),
         ({**EXCHANGING, "exchange_started_at": None}, Status.EXCHANGING, None),
-        # What was withdrawn stays so, though the clock was set back since.
-        ({"created_at": NOW + MS, "expires_at": NOW + MS}, Status.EXPIRED, "verification_expired"),
         # The clock was set back since, by as much as clocks may differ, and by more.
         ({"created_at": NOW + MINUTE, "expires_at": NOW + HOUR}, Status.PENDING, None),
-        ({"created_at": NOW + MINUTE + MS, "expires_at": NOW + HOUR}, Status.EXPIRED, "verification_expired"),
+        ({"created_at": NOW + MINUTE + MS, "expires_at": NOW + HOUR}, Status.EXPIRED, FailureCode.VERIFICATION_EXPIRED),
         ({**EXCHANGING, "exchange_started_at": NOW + MINUTE}, Status.EXCHANGING, None),
-        ({**EXCHANGING, "exchange_started_at": NOW + MINUTE + MS}, Status.FAILED, "callback_interrupted"),
+        ({**EXCHANGING, "exchange_started_at": NOW + MINUTE + MS}, Status.FAILED, FailureCode.CALLBACK_INTERRUPTED),
         ({**RETURNED, "returned_at": NOW + MINUTE}, Status.RETURNED, None),
-        ({**RETURNED, "returned_at": NOW + MINUTE + MS}, Status.EXPIRED, "verification_expired"),
+        ({**RETURNED, "returned_at": NOW + MINUTE + MS}, Status.EXPIRED, FailureCode.VERIFICATION_EXPIRED),
         ({"status": Status.RETURNED, "returned_at": NOW - MINUTES_5 + MS}, Status.RETURNED, None),
-        ({"status": Status.RETURNED, "returned_at": NOW - MINUTES_5}, Status.EXPIRED, "verification_expired"),
+        ({"status": Status.RETURNED, "returned_at": NOW - MINUTES_5}, Status.EXPIRED, FailureCode.VERIFICATION_EXPIRED),
         ({"status": Status.RETURNED, "returned_at": None}, Status.RETURNED, None),
         ({"status": Status.COMPLETED, "exchange_started_at": NOW - HOUR}, Status.COMPLETED, None),
         ({"status": Status.FAILED, "exchange_started_at": NOW - HOUR}, Status.FAILED, None),
     ],
 )
-def test_how_an_attempt_stands(changes: Mapping[str, Any], status: Status, code: str | None) -> None:
+def test_how_an_attempt_stands(changes: Mapping[str, Any], status: Status, code: FailureCode | None) -> None:
     before = attempt(**changes)
     after = lifetimes.at(before, NOW)
     assert after == replace(before, status=status, failure=Failure(code) if code else None)
-    assert lifetimes.has_expired(before, NOW) is (code == "verification_expired")
-    assert lifetimes.is_interrupted(before, NOW) is (code == "callback_interrupted")
+    assert lifetimes.has_expired(before, NOW) is (code == FailureCode.VERIFICATION_EXPIRED)
+    assert lifetimes.is_interrupted(before, NOW) is (code == FailureCode.CALLBACK_INTERRUPTED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_open", "is_lapsed"),
+    [
+        ({}, True, False),
+        ({"status": Status.EXPIRED}, True, True),
+        ({"status": Status.EXPIRED, "finished_at": NOW}, False, False),
+        ({"status": Status.EXPIRED, "returned_at": NOW}, False, True),
+        ({"status": Status.EXCHANGING}, False, False),
+        ({"status": Status.RETURNED, "returned_at": NOW}, False, False),
+        ({"status": Status.FAILED, "finished_at": NOW}, False, False),
+        ({"status": Status.COMPLETED, "finished_at": NOW}, False, False),
+    ],
+)
+def test_who_waits_for_a_callback(changes: Mapping[str, Any], is_open: bool, is_lapsed: bool) -> None:
+    assert lifetimes.is_open(attempt(**changes)) is is_open
+    assert lifetimes.is_lapsed(attempt(**changes)) is is_lapsed
 
 
 @pytest.mark.parametrize(
@@ -427,9 +464,9 @@ records = st.builds(
     completed_at=st.one_of(st.none(), near_now, moments),
     interview_id=names,
     identity_id=names,
-    error=st.none(),
+    failure=st.none(),
     evidence=st.one_of(st.none(), evidences),
-    intact=st.booleans(),
+    authentic=st.booleans(),
 )
 maybe_records = st.one_of(st.none(), records)
 verdicts = st.builds(Verdict, evidences, st.booleans())
@@ -447,12 +484,12 @@ rule_sets = st.builds(
     attempt_window_hours=st.floats(0, 87600, exclude_min=True),
 )
 purposes = st.sampled_from(Purpose)
-known_failures = st.builds(Failure, st.sampled_from(sorted(CATALOGUE)), st.one_of(st.none(), st.text()))
+known_failures = st.builds(Failure, st.sampled_from(FailureCode), st.one_of(st.none(), st.text()))
 
 
 def stands_by_the_contract(record: UserRecord | None, rules: Rules) -> bool:
     """An oracle that counts in microseconds, so that it shares no date arithmetic with the code."""
-    if record is None or record.completed is not True or not record.intact or record.evidence is None:
+    if record is None or record.completed is not True or not record.authentic or record.evidence is None:
         return False
     if record.completed_at is None:
         return False
@@ -479,6 +516,7 @@ def test_a_step_up_accepts_nobody_but_the_enrolled_person_with_an_accepted_statu
 ) -> None:
     may_count = (
         record is not None
+        and record.authentic
         and record.identity_id is not None
         and came.evidence.identity_id == record.identity_id
         and came.evidence.auth_overall_status in rules.accepted_statuses
@@ -502,7 +540,7 @@ def test_a_refused_verdict_never_makes_a_record_stand(came: Verdict, record: Use
     if isinstance(judged, Failure):
         after = policy.after_failure(record, judged, NOW, rules)
         assert after.completed is False
-        assert policy.standing(after, NOW, rules) is Reason.NOT_VERIFIED
+        assert policy.standing(after, NOW, rules) in {Reason.NOT_VERIFIED, Reason.RECORD_INVALID}
 
 
 @given(maybe_records, known_failures, rule_sets)
@@ -511,7 +549,7 @@ def test_no_failure_makes_a_record_stand_that_did_not(record: UserRecord | None,
     if policy.standing(after, NOW, rules) is Reason.RECENTLY_VERIFIED:
         assert record is not None
         assert policy.standing(record, NOW, rules) is Reason.RECENTLY_VERIFIED
-        assert after == replace(record, error=after.error)
+        assert after == replace(record, failure=failure)
 
 
 @given(
@@ -536,7 +574,7 @@ def test_every_decision_has_an_answer(
     assert policy.reason_to_verify(record, NOW, rules, purpose=purpose, force=force) in {None, *Reason}
     assert isinstance(policy.judge(came, record, rules, purpose), Accepted | Failure)
     assert policy.after_success(record, Accepted(came.evidence), NOW).completed
-    assert policy.after_failure(record, failure, NOW, rules).error
+    assert policy.after_failure(record, failure, NOW, rules).failure == failure
     assert policy.after_reset(record or UserRecord(), forget_identity=force).completed is None
     assert policy.action_on_failure(purpose, rules) in {Action.CONTINUE, Action.DENY}
     assert isinstance(policy.locked_until(failed_at, NOW, rules), datetime | None)

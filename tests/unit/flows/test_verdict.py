@@ -190,7 +190,9 @@ def test_a_verdict_says_whether_userinfo_answered(userinfo: dict[str, Any] | Non
 
 def test_tokens_are_kept_on_request_only() -> None:
     assert read({}).evidence.tokens is None
-    assert read({}, keep_tokens=True).evidence.tokens == Tokens("the id token", "the access token", "Bearer", 3600)
+    assert read({}, keep_tokens=True).evidence.tokens == Tokens(
+        id_token="the id token", access_token="the access token", token_type="Bearer", expires_in=3600
+    )
 
 
 json_values = st.recursive(

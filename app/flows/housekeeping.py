@@ -1,0 +1,50 @@
+"""The service keeps house by itself: what has served its time is cleared, and what is old is removed, in small steps."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import timedelta
+
+import structlog
+
+from app.core.domain import Clock
+from app.core.errors import DatabaseUnavailable
+from app.storage.keeping import SMALL_BATCH, Keeper
+
+_log = structlog.stdlib.get_logger("app.housekeeping")
+
+
+class Housekeeping:
+    """Works every so many `seconds`, with a breath between its steps; one process of a deployment at a time."""
+
+    def __init__(self, keeper: Keeper, *, retention: timedelta, clock: Clock, seconds: float = 60.0) -> None:
+        self._keeper = keeper
+        self._retention = retention
+        self._clock = clock
+        self._seconds = seconds
+        self._holder = secrets.token_hex(16)
+
+    async def run(self) -> None:
+        """Keep house until cancelled. A database that is away is no fault of ours: it is asked again next time."""
+        while True:
+            try:
+                if await self._keeper.take_turn(self._holder, self._clock()):
+                    await self._keep()
+            except DatabaseUnavailable as unavailable:
+                _log.warning("housekeeping_postponed", code=unavailable.code)
+            await asyncio.sleep(self._seconds)
+
+    async def _keep(self) -> None:
+        now = self._clock()
+        while await self._keeper.clear_served(now, SMALL_BATCH):
+            await self._breathe()
+        while await self._keeper.remove_old(now - self._retention, now, SMALL_BATCH):
+            await self._breathe()
+        while await self._keeper.remove_idle_locks(SMALL_BATCH):
+            await self._breathe()
+
+    async def _breathe(self) -> None:
+        """Let logins pass, and keep the turn."""
+        await asyncio.sleep(min(0.05, self._seconds))
+        await self._keeper.take_turn(self._holder, self._clock())

@@ -1,0 +1,128 @@
+"""What administrators did, written in the transaction of the act itself."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, false, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core.domain import AuditAction, AuditEntry
+from app.storage.database import Database
+from app.storage.encryption import Unreadable
+from app.storage.sealed import Seals
+from app.storage.tables import audit, keyring
+
+Position = tuple[datetime, str]
+
+_DIGEST_KEY = "audit"
+_KEY = select(keyring.c.sealed_key).where(keyring.c.name == _DIGEST_KEY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which entries are wanted: from `since` on and before `until`. `after` is where the page before ended."""
+
+    user_id: str | None = None
+    action: AuditAction | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 50
+    after: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Entries, and where the next page begins; None at the end."""
+
+    entries: list[AuditEntry]
+    next: Position | None
+
+
+class AuditLog:
+    """Reads what administrators did."""
+
+    def __init__(self, database: Database, seals: Seals) -> None:
+        self._database = database
+        self._seals = seals
+
+    async def entries(self, wanted: AuditFilter) -> AuditPage:
+        """A page of entries, newest first. Those of an erased user are found by the same user id."""
+        query = select(audit).order_by(audit.c.at.desc(), audit.c.id.desc()).limit(wanted.limit + 1)
+        if wanted.action is not None:
+            query = query.where(audit.c.action == wanted.action)
+        if wanted.since is not None:
+            query = query.where(audit.c.at >= wanted.since)
+        if wanted.until is not None:
+            query = query.where(audit.c.at < wanted.until)
+        if wanted.after is not None:
+            at, entry_id = wanted.after
+            query = query.where(audit.c.at <= at, (audit.c.at < at) | (audit.c.id < entry_id))
+        if wanted.user_id is not None:
+            key = _opened(await self._database.read(_KEY), self._seals)
+            erased = audit.c.user_digest == _digest(key, wanted.user_id) if key else false()
+            query = query.where(or_(audit.c.user_id == wanted.user_id, erased))
+        rows = await self._database.read(query)
+        entries = [_entry(row) for row in rows[: wanted.limit]]
+        return AuditPage(entries, (entries[-1].at, entries[-1].id) if len(rows) > wanted.limit else None)
+
+
+async def add(connection: AsyncConnection, entry: AuditEntry) -> None:
+    """Write an entry within the transaction of the act that it tells of."""
+    values = {
+        "id": entry.id,
+        "at": entry.at,
+        "action": entry.action,
+        "by": entry.by,
+        "user_id": entry.user_id,
+        "request_id": entry.request_id,
+    }
+    await connection.execute(insert(audit).values(values))
+
+
+async def forget_user(connection: AsyncConnection, seals: Seals, user_id: str) -> None:
+    """Keep no id of an erased user, but a digest: who knows the id still finds that the erasure took place."""
+    key = await _key(connection, seals) or await _new_key(connection, seals)
+    change = update(audit).where(audit.c.user_id == user_id).values(user_id=None, user_digest=_digest(key, user_id))
+    await connection.execute(change)
+
+
+async def _key(connection: AsyncConnection, seals: Seals) -> bytes | None:
+    return _opened((await connection.execute(_KEY)).all(), seals)
+
+
+def _opened(rows: Sequence[Row[Any]], seals: Seals) -> bytes | None:
+    """The key of the digests; None before anybody was erased, and where ENCRYPTION_KEYS opens it no more."""
+    try:
+        return seals.key(_DIGEST_KEY, rows[0].sealed_key) if rows else None
+    except Unreadable:
+        return None
+
+
+async def _new_key(connection: AsyncConnection, seals: Seals) -> bytes:
+    """A key for the digests, in place of one that opens no more; of two first erasures at once, the first one's."""
+    lost = (await connection.execute(_KEY)).scalar_one_or_none()
+    if lost:
+        await connection.execute(delete(keyring).where(keyring.c.name == _DIGEST_KEY, keyring.c.sealed_key == lost))
+    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    key = secrets.token_bytes(32)
+    new = add(keyring).values(name=_DIGEST_KEY, sealed_key=seals.seal_key(_DIGEST_KEY, key)).on_conflict_do_nothing()
+    added = await connection.execute(new)
+    return key if added.rowcount else await _key(connection, seals) or key
+
+
+def _digest(key: bytes, user_id: str) -> str:
+    return hmac.new(key, user_id.encode(), hashlib.sha256).hexdigest()
+
+
+def _entry(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(
+        id=row.id, at=row.at, action=AuditAction(row.action), by=row.by, user_id=row.user_id, request_id=row.request_id
+    )
