@@ -122,6 +122,13 @@ def test_on_sqlite_it_migrates_by_itself_and_serves_until_it_is_told_to_end(work
     assert "idv.db" in {path.name for path in work.folder.iterdir()}
 
 
+def test_the_option_goes_before_the_environments_number_of_processes(work: Workplace) -> None:
+    with serving(work, "--workers", "1", WEB_CONCURRENCY="2") as (service, _):
+        assert service.workers() == set()
+    with serving(work, WEB_CONCURRENCY="2") as (service, _):
+        service.wait_until(lambda: len(service.workers()) == 2, "two processes")
+
+
 def test_on_postgresql_a_migration_mends_the_service_while_it_runs(work: Workplace) -> None:
     postgres_or_skip()
     with empty_database() as database, serving(work, DATABASE_URL=database) as (_, url):
