@@ -530,6 +530,21 @@ DEFENCES = (
         "tests/api/test_refusals.py",
     ),
     Defence(
+        "SQLite's file is its owner's alone",
+        "app/storage/sqlite.py",
+        "os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY",
+        "os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644",
+        "tests/api/test_storage.py",
+        "owners_alone",
+    ),
+    Defence(
+        "the database's address keeps its parts to itself",
+        "app/storage/database_url.py",
+        'known = name if name in _OF_OTHERS else "a parameter of an unknown name"',
+        "known = name",
+        "tests/unit/storage/test_database_url.py",
+    ),
+    Defence(
         "personal data is encrypted",
         "app/storage/encryption.py",
         'return self._fernet.encrypt(json.dumps([owner, value], separators=(",", ":")).encode("ascii"))',
