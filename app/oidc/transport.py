@@ -11,7 +11,8 @@ import httpx
 from app.oidc.trust import tls_context
 
 MAX_BODY_BYTES = 1024 * 1024
-# Status line, headers, chunk sizes, trailers. A megabyte in the smallest chunks that anybody sends stays below it.
+# Status lines, headers, chunk sizes, trailers, informational answers: a gush of them would keep the event loop busy for
+# seconds. A megabyte in the smallest chunks that anybody sends stays below it.
 MAX_FRAMING_BYTES = 256 * 1024
 
 
@@ -94,6 +95,7 @@ class _Connection(asyncio.Protocol):
         if not self.is_usable:
             raise Unanswered("closed before it was used")
         self._parser, self._answer = httptools.HttpResponseParser(self), asyncio.get_running_loop().create_future()
+        self._framing_bytes = 0
         self._expect()
         try:
             self.stream.write(_wire_format(request))
@@ -104,7 +106,7 @@ class _Connection(asyncio.Protocol):
 
     def _expect(self) -> None:
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body, self._framing_bytes, self._ends_with_the_connection = bytearray(), 0, False
+        self._body, self._ends_with_the_connection = bytearray(), False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.stream = cast("asyncio.Transport", transport)

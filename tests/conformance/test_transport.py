@@ -323,7 +323,6 @@ ENDLESS: dict[str, Script] = {
     "one header drop by drop": dripping(HEAD + b"X: ", b"y"),
     "trailers drop by drop": dripping(CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n"),
     "informational answers drop by drop": dripping(b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
-    "informational answers in a gush": pouring(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100),
 }
 BROKEN: dict[str, tuple[Script, str]] = {
     "a body without end": (pouring(HEAD + b"\r\n", b" " * 32768), OVERSIZED),
@@ -334,6 +333,7 @@ BROKEN: dict[str, tuple[Script, str]] = {
     "headers without end": (pouring(HEAD, b"X: y\r\n" * 1000), NOT_HTTP),
     "a chunk size without end": (pouring(CHUNKED, b"0" * 32768), NOT_HTTP),
     "trailers without end": (pouring(CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n" * 1000), NOT_HTTP),
+    "informational answers in a gush": (pouring(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100), NOT_HTTP),
     "a body shorter than stated": (saying(HEAD + b"Content-Length: 3\r\n\r\n{}"), CLOSED),
     "a chunk cut off": (saying(CHUNKED + b"10\r\n{}"), CLOSED),
     "no last chunk": (saying(CHUNKED + b"2\r\n{}\r\n"), CLOSED),
