@@ -39,9 +39,9 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, *, strict_transport: bool) -> None:
         self._app = app
-        self._headers = dict(HEADERS)
-        if strict_transport:
-            self._headers["Strict-Transport-Security"] = "max-age=31536000"
+        transport = {"Strict-Transport-Security": "max-age=31536000"} if strict_transport else {}
+        # As bytes, once: they are on every answer.
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in (HEADERS | transport).items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and complete the headers of its response."""
@@ -51,11 +51,10 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
+                given = {name for name, _ in message["headers"]}
+                message["headers"] += [header for header in self._headers if header[0] not in given]
                 if scope["path"].startswith("/v1"):
-                    headers["Cache-Control"] = "no-store"
+                    MutableHeaders(scope=message)["Cache-Control"] = "no-store"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

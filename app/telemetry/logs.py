@@ -15,8 +15,20 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 _QUIET = ("httpx", "httpcore", "aiosqlite", "asyncio", "sqlalchemy", "alembic", "asgi_correlation_id")
 
 
+class _Output(structlog.WriteLogger):
+    """Standard output for the events of one part of the service."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(sys.stdout)
+        self.name = name
+
+
 def configure_logging(level: str, log_format: str) -> None:
-    """Send the service's own events of `level` and above, and the libraries' warnings, to standard output."""
+    """Send the service's own events of `level` and above, and the libraries' warnings, to standard output.
+
+    Its own go there without the standard library's records: they took a quarter of a short request's time.
+    """
+    lowest = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -41,11 +53,11 @@ def configure_logging(level: str, log_format: str) -> None:
     root.setLevel(logging.WARNING)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("app").setLevel(level.upper())
-    logging.getLogger("uvicorn").setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level.upper()]))
+    logging.getLogger("uvicorn").setLevel(max(logging.INFO, lowest))
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, _without_exception_text, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(lowest),
+        logger_factory=_Output,
         cache_logger_on_first_use=True,
     )
 
