@@ -1,6 +1,7 @@
-"""Where nothing may be skipped (`REQUIRE_ALL=1`), a test that skips itself has failed: hooks of pytest."""
+"""What was skipped is said at the end, by its reasons; where nothing may be (`REQUIRE_ALL=1`), it has failed: hooks of pytest."""
 
 import os
+from collections import Counter
 from collections.abc import Generator
 
 import pytest
@@ -22,8 +23,18 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason, times in sorted(Counter(map(_reason, terminalreporter.stats.get("skipped", []))).items()):
+        terminalreporter.write_line(f"Skipped, {times} times: {reason}", yellow=True)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    said = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return said.removeprefix("Skipped: ")
+
+
 def _judge(report: pytest.TestReport | pytest.CollectReport) -> None:
     if ALL_REQUIRED and report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        reason = _reason(report)
         report.outcome = "failed"
-        report.longrepr = f"REQUIRE_ALL=1, and this was not run. {reason}"
+        report.longrepr = f"REQUIRE_ALL=1, and this was not run: {reason}"
