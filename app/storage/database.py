@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import URL, Executable, Row, event
 from sqlalchemy import exc as sqlalchemy_errors
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.core.errors import CommitInDoubt, DatabaseUnavailable, TracesRemain
 from app.storage import postgresql, sqlite
@@ -90,25 +90,6 @@ class Database:
             yield connection
             with _doubt():
                 await connection.commit()
-
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A transaction that only reads."""
-        async with (
-            self._connected(self.engine) as connection,
-            AsyncSession(connection, expire_on_commit=False) as session,
-        ):
-            yield session
-
-    @asynccontextmanager
-    async def writing(self, *, patient: bool = False) -> AsyncIterator[AsyncSession]:
-        """A transaction that writes, committed when the block is left without an exception. Raises CommitInDoubt."""
-        async with (
-            self.transaction(patient=patient) as connection,
-            AsyncSession(connection, expire_on_commit=False, join_transaction_mode="rollback_only") as session,
-        ):
-            yield session
-            await session.flush()
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine, *, patient: bool = False) -> AsyncIterator[AsyncConnection]:

@@ -28,8 +28,8 @@ TABLES = {"users", "verifications"}
 
 async def on(url: str, work: Callable[[Connection], Any]) -> Any:
     database = Database(url)
-    async with database.writing() as session:
-        result = await (await session.connection()).run_sync(work)
+    async with database.transaction() as connection:
+        result = await connection.run_sync(work)
     await database.close()
     return result
 
