@@ -90,6 +90,10 @@ async def test_a_server_that_admits_nobody_is_told_of_and_mended_without_a_resta
     maintenance = database_url.rpartition("/")[0] + "/postgres"
     async with behind(maintenance) as other:
         await other.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+    async with behind(maintenance) as other:
+        # The service looks at its database when it starts, and may hold a connection.
+        end = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = :name"
+        await other.execute(text(end), {"name": name})
     is_told_of(await service.idp.get("/v1/users/ana"))
     assert (await service.idp.get("/readyz")).status_code == 503
 
@@ -104,7 +108,7 @@ async def test_connections_that_broke_are_replaced(service: Service, database_ur
     async with behind(database_url) as other:
         ended = await other.execute(
             text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'idv-gateway'"
             )
         )
