@@ -56,6 +56,7 @@ from app.telemetry.tracing import Tracing
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0
+HOUSEKEEPING_SECONDS = 60.0
 # Whatever a decision or a callback may be counted by.
 COUNTED = {*Reason, *CATALOGUE, *PageKind, *(problem.code for problem in Problem.__subclasses__()), "returned"}
 # Without «@»: what a caller sends is logged, and an e-mail address must not be.
@@ -71,10 +72,11 @@ def create_app(
     monotonic: Callable[[], float] = time.monotonic,
     environment: Mapping[str, str] | None = None,
     body_seconds: float = BODY_SECONDS,
+    housekeeping_seconds: float = HOUSEKEEPING_SECONDS,
 ) -> FastAPI:
     """The service for these settings. `clock` gives the time in UTC, `monotonic` seconds for the ages of caches.
 
-    A request's body must have come whole `body_seconds` after its first byte.
+    A request's body must have come whole `body_seconds` after its first byte. House is kept every `housekeeping_seconds`.
 
     `environment` may name a folder for the metrics of many processes, and where traces go.
     """
@@ -85,9 +87,10 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, metrics, tracing, clock=clock, monotonic=monotonic) as services:
             app.state.services = services
+            keep_house = partial(services.housekeeping.run, housekeeping_seconds)
             async with (
                 _in_the_background(partial(_tell_of, services.database)),
-                _in_the_background(services.housekeeping.run if settings.housekeeping else None),
+                _in_the_background(keep_house if settings.housekeeping else None),
             ):
                 yield
         await asyncio.to_thread(tracing.close)

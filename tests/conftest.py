@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
-from app.main import create_app
+from app.main import HOUSEKEEPING_SECONDS, create_app
 from app.sandbox import Sandbox
 from tests.harness.clock import Clock
 from tests.harness.databases import PostgresDatabase, SqliteFiles, migrated_template, postgres_or_skip
@@ -78,9 +78,9 @@ async def make_service(
     """Services with settings of the test's own; several share the database, as several processes would."""
     async with AsyncExitStack() as stack:
 
-        async def make(**settings: Any) -> Service:
+        async def make(*, housekeeping_seconds: float = HOUSEKEEPING_SECONDS, **settings: Any) -> Service:
             chosen = settings_for(provider_host.url, database_url, **settings)
-            app = create_app(chosen, clock=clock, monotonic=clock.monotonic)
+            app = create_app(chosen, clock=clock, monotonic=clock.monotonic, housekeeping_seconds=housekeeping_seconds)
             await stack.enter_async_context(app.router.lifespan_context(app))
             service = Service(app, sandbox, chosen)
             stack.push_async_callback(service.close)

@@ -26,15 +26,17 @@ class Answers:
         self._rules = rules
         self._clock = clock
 
-    async def attempt_of(self, user_id: str, verification_id: str, flow: Flow) -> Attempt:
-        """The attempt that the caller's own session is about. Raises VerificationNotFound and VerificationMismatch.
+    async def attempt_of(self, user_id: str, verification_id: str, flow: Flow | None) -> Attempt:
+        """The attempt that the caller's own session is about, of either flow where none is given.
+
+        Raises VerificationNotFound and VerificationMismatch.
 
         The one place where it is checked: an answer can only be about the user and the transaction that the caller has in hand.
         """
         attempt = await self._store.attempt(verification_id)
         if attempt is None:
             raise VerificationNotFound
-        if attempt.user_id != user_id or attempt.flow is not flow:
+        if attempt.user_id != user_id or (flow and attempt.flow is not flow):
             raise VerificationMismatch
         return attempt
 

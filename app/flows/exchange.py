@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from app.core import failures, lifetimes
-from app.core.domain import Attempt, ConsumedAttempt, Failure, FailureCode, RequestSecrets, Verdict
+from app.core.domain import Attempt, ConsumedAttempt, Failure, FailureCode, Flow, RequestSecrets, Verdict
 from app.core.errors import ResponseIssuerMismatch, StateInvalid
 from app.flows.deadline import Deadline
 from app.flows.signed_state import StateSigner
@@ -33,6 +33,10 @@ class AuthorizationResponse:
     error: str | None = None
     error_description: str | None = field(default=None, repr=False)
     holds_all: bool = False
+
+    def is_empty(self) -> bool:
+        """Whether nothing came at all."""
+        return not any((self.code, self.state, self.iss, self.error, self.error_description))
 
     def fingerprint(self) -> str:
         """The same for the same parameters, and useless for anything else."""
@@ -66,6 +70,9 @@ class Exchange:
 
     def _check_state(self, response: AuthorizationResponse, attempt: Attempt) -> None:
         state = response.state
+        # What our own address received has named the attempt by its state: this is its caller, who received nothing.
+        if attempt.flow is Flow.HOSTED and response.is_empty():
+            return
         # Where ours was left out, a state among all that came is the caller's own.
         if attempt.omit_state and (state is None or response.holds_all):
             return

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.core import lifetimes
-from app.core.domain import Clock, Decision, Flow
+from app.core.domain import Attempt, Clock, Decision, Flow
+from app.core.errors import VerificationMismatch
 from app.flows.answers import Answers
 from app.flows.deadline import Deadline
 from app.flows.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange
@@ -22,7 +23,7 @@ class RelayCallback:
 
 
 class RelayFlow:
-    """Exchanges what a caller hands in, once, and records what it amounts to."""
+    """Exchanges what a caller hands in, once, and records what it amounts to. With nothing, it ends a hosted attempt, too."""
 
     def __init__(self, *, store: Store, exchange: Exchange, answers: Answers, clock: Clock) -> None:
         self._store = store
@@ -38,7 +39,7 @@ class RelayFlow:
         """
         deadline = Deadline.after(CALLBACK_SECONDS)
         fingerprint = callback.response.fingerprint()
-        attempt = await self._answers.attempt_of(callback.user_id, callback.verification_id, Flow.RELAY)
+        attempt = await self._attempt_of(callback)
         if lifetimes.is_open(attempt):
             checked = await self._exchange.check(callback.response, attempt)
             async with self._exchange.conversation(checked) as conversation:
@@ -50,3 +51,12 @@ class RelayFlow:
                 return await self._answers.record(consumed.attempt, outcome)
             attempt = await self._answers.reload(attempt)
         return await self._answers.repeat(attempt, fingerprint, deadline)
+
+    async def _attempt_of(self, callback: RelayCallback) -> Attempt:
+        """The relay attempt; or a hosted one whose person came back to the caller without ever having come back to us."""
+        empty = callback.response.is_empty()
+        attempt = await self._answers.attempt_of(callback.user_id, callback.verification_id, None if empty else Flow.RELAY)
+        # Who came back to us was given a token: only with it can the outcome be confirmed.
+        if attempt.flow is Flow.HOSTED and attempt.returned_at is not None:
+            raise VerificationMismatch
+        return attempt

@@ -12,28 +12,32 @@ from app.core.domain import Clock
 from app.core.errors import DatabaseUnavailable
 from app.storage.keeping import SMALL_BATCH, Keeper
 
+BREATH_SECONDS = 0.05
+
 _log = structlog.stdlib.get_logger("app.housekeeping")
 
 
 class Housekeeping:
-    """Works every so many `seconds`, with a breath between its steps; one process of a deployment at a time."""
+    """Works in small steps, with a breath between them; one process of a deployment at a time."""
 
-    def __init__(self, keeper: Keeper, *, retention: timedelta, clock: Clock, seconds: float = 60.0) -> None:
+    def __init__(self, keeper: Keeper, *, retention: timedelta, clock: Clock) -> None:
         self._keeper = keeper
         self._retention = retention
         self._clock = clock
-        self._seconds = seconds
         self._holder = secrets.token_hex(16)
 
-    async def run(self) -> None:
-        """Keep house until cancelled. A database that is away is no fault of ours: it is asked again next time."""
+    async def run(self, seconds: float) -> None:
+        """Keep house every so many `seconds` until cancelled.
+
+        A database that is away is no fault of ours: it is asked again next time.
+        """
         while True:
             try:
                 if await self._keeper.take_turn(self._holder, self._clock()):
                     await self._keep()
             except DatabaseUnavailable as unavailable:
                 _log.warning("housekeeping_postponed", code=unavailable.code)
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(seconds)
 
     async def _keep(self) -> None:
         now = self._clock()
@@ -46,5 +50,5 @@ class Housekeeping:
 
     async def _breathe(self) -> None:
         """Let logins pass, and keep the turn."""
-        await asyncio.sleep(min(0.05, self._seconds))
+        await asyncio.sleep(BREATH_SECONDS)
         await self._keeper.take_turn(self._holder, self._clock())

@@ -185,6 +185,54 @@ async def test_a_person_who_takes_too_long_comes_back_all_the_same(hosted: Servi
     assert hosted.asked("token") == 0
 
 
+@pytest.mark.parametrize("launched", [False, True])
+@pytest.mark.parametrize("nothing", [{}, {"response_parameters": {}}, {"code": "", "state": None, "error": ""}], ids=str)
+async def test_a_person_who_comes_back_to_the_caller_without_us_has_returned_no_code(
+    hosted: Service, browser: Browser, launched: bool, nothing: Json
+) -> None:
+    started = await start(hosted)
+    if launched:
+        address = await browser.at_provider(await browser.launch(started))
+    finished = await hosted.finish(USER, started, **nothing)
+    assert (finished["action"], finished["reason"]) == ("continue", "no_code_returned")
+    assert (finished["verification"]["status"], finished["verification"]["finished_by"]) == ("failed", "acme")
+    assert finished["app_metadata"]["incode_idv_error"] == "no_code_returned"
+    assert (await hosted.status(USER))["app_metadata"] == finished["app_metadata"]
+    assert await hosted.finish(USER, started, **nothing) == finished
+    if launched:
+        assert (await browser.come_back(address)).status_code == 400
+    assert hosted.asked("token") == 0
+
+
+async def test_a_person_who_comes_back_without_us_after_the_time_is_too_late(hosted: Service, clock: Clock) -> None:
+    started = await start(hosted)
+    clock.advance(hours=1)
+    assert (await hosted.finish(USER, started))["reason"] == "verification_expired"
+
+
+async def test_who_has_returned_to_us_is_not_finished_without_the_token(hosted: Service, browser: Browser) -> None:
+    started = await start(hosted)
+    arrived = await browser.go_through(started)
+    problem(await hosted.send_callback(USER, started), 409, "verification_mismatch")
+    assert (await attempt(hosted, started))["status"] == "returned"
+    assert (await confirm(hosted, arrived))["reason"] == "verified"
+    problem(await hosted.send_callback(USER, started), 409, "verification_mismatch")
+
+
+async def test_nothing_ends_only_the_attempt_of_the_callers_own_user(hosted: Service) -> None:
+    started = await start(hosted)
+    problem(await hosted.send_callback("auth0|eve", started), 409, "verification_mismatch")
+    assert (await attempt(hosted, started))["status"] == "pending"
+
+
+@pytest.mark.parametrize("parameter", ["code", "state", "iss", "error", "error_description"])
+async def test_a_hosted_attempt_takes_nothing_that_a_relay_one_takes(hosted: Service, parameter: str) -> None:
+    started = await start(hosted)
+    for parameters in ({parameter: "something"}, {"response_parameters": {parameter: "something"}}):
+        problem(await hosted.send_callback(USER, started, **parameters), 409, "verification_mismatch")
+    assert (await attempt(hosted, started))["status"] == "pending"
+
+
 async def test_an_exchange_that_died_brings_the_browser_back(make_service: MakeService, sandbox: Sandbox, clock: Clock) -> None:
     service = await make_service(**HOSTED)
     started = await start(service)
