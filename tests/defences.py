@@ -595,8 +595,8 @@ DEFENCES = (
     ),
     Defence(
         "a misspelt setting in .env stops the start",
-        "app/settings/loading.py",
-        "    lines += [line for line in (_mistake(file, entry) for entry in entries) if line]\n",
+        "app/settings/sources.py",
+        "        self._mistakes += [line for line in map(self._mistake, entries) if line]\n",
         "",
         "tests/unit/settings",
     ),

@@ -13,7 +13,7 @@ from app.oidc import ProviderConfig, is_loopback
 from app.operator.check_database import check_database
 from app.operator.check_provider import check_provider
 from app.operator.finding import Finding
-from app.settings.loading import resembling
+from app.settings.model import NAMES
 from app.storage.database import Database
 
 
@@ -41,7 +41,7 @@ def check_environment(environment: Mapping[str, str]) -> list[Finding]:
     """
     misspelt = [
         Finding(name, "is the name of no setting", f"{meant} was probably meant. If this is another program's, leave it.")
-        for name, meant in resembling(environment).items()
+        for name, meant in NAMES.resembling(environment).items()
     ]
     processes = environment.get("WEB_CONCURRENCY")
     wanted = f"lets idv serve start {processes} processes, where --workers does not say otherwise"

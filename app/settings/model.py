@@ -12,12 +12,15 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 from cryptography.fernet import Fernet
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.core.api_keys import ApiKey, ambiguous_name, is_one_character, parse_api_keys
 from app.core.domain import Addresses, Role, Rules
 from app.flows.addresses import is_allowed
 from app.oidc import ALGORITHMS, ClientAuthMethod, ClientCredentials, ProviderConfig, is_safe_url
+from app.settings.names import Names
+from app.settings.sources import DotenvSource, EnvironmentSource
 from app.storage.database_url import read_url
 
 MIN_SECRET_LENGTH = 32
@@ -97,10 +100,10 @@ Text = Annotated[str, Field(min_length=1)]
 WithoutDatabase = Annotated[Literal["fail", "continue"], BeforeValidator(_lower)]
 
 
-class DatabaseSettings(BaseModel):
+class DatabaseSettings(BaseSettings):
     """The database and how to log: all that a migration needs, which therefore sees no other secret."""
 
-    model_config = ConfigDict(
+    model_config = SettingsConfigDict(
         arbitrary_types_allowed=True,
         extra="forbid",
         frozen=True,
@@ -123,6 +126,20 @@ class DatabaseSettings(BaseModel):
     def _is_supported_database(cls, value: SecretStr) -> SecretStr:
         read_url(value.get_secret_value())
         return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Values that are handed in are all there are; without any, the environment and then `.env` are read."""
+        if init_settings():
+            return (init_settings,)
+        return EnvironmentSource(settings_cls, NAMES), DotenvSource(settings_cls, NAMES)
 
 
 class Settings(DatabaseSettings):
@@ -462,3 +479,7 @@ class Settings(DatabaseSettings):
             request_seconds=self.http_timeout_seconds,
             allow_http=self.allow_http,
         )
+
+
+NAMES = Names(Settings.model_fields, SECRETS)
+"""What `.env` may hold, whichever of the settings are read from it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import SettingsInvalid, load_database_settings
-from app.settings.loading import resembling
+from app.settings.model import NAMES
 from tests.harness.containers import REPOSITORY
 from tests.unit.settings.given import REQUIRED, SECRET, Load, lines, names_of
 
@@ -99,7 +99,7 @@ def test_names_of_compose_and_of_libraries_are_known(load: Load) -> None:
 
 def test_in_the_environment_what_resembles_a_setting_can_be_found() -> None:
     names = ["PATH", "HOME", "DATABASE_URL", "BLOCK_ON_FALIURE", "IDV_PORT", "api_keys", "LANG", "HOSTNAME", "SCOPE"]
-    assert resembling(names) == {"BLOCK_ON_FALIURE": "BLOCK_ON_FAILURE", "SCOPE": "SCOPES"}
+    assert NAMES.resembling(names) == {"BLOCK_ON_FALIURE": "BLOCK_ON_FAILURE", "SCOPE": "SCOPES"}
 
 
 @pytest.mark.parametrize("made", ["a folder", "not UTF-8"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -246,6 +247,25 @@ def test_the_models_own_error_prints_no_secret_either() -> None:
     with pytest.raises(ValidationError) as refused:
         Settings(**values)
     assert "redirect_secret" in str(refused.value)
+    assert "MARKER" not in str(refused.value)
+
+
+def test_values_that_are_handed_in_are_all_there_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("ATTEMPT_LIMIT=7\nFAVOURITE_FOOD=none\n")
+    for name, value in {"REQUIRE_STATUS": "true", "LOG_LEVEL": "loud"}.items():
+        monkeypatch.setenv(name, value)
+    given: dict[str, Any] = {name.lower(): value for name, value in REQUIRED.items()}
+    settings = Settings(**given)
+    assert (settings.require_status, settings.log_level, settings.attempt_limit) == (False, "info", 20)
+
+
+def test_the_settings_read_the_environment_and_the_env_file_themselves(load: Load) -> None:
+    Path(".env").write_text("ATTEMPT_LIMIT=7\nFAVOURITE_FOOD=MARKER\n")
+    with pytest.raises(SettingsInvalid):
+        load()
+    with pytest.raises(ValidationError, match="FAVOURITE_FOOD: is the name of no setting") as refused:
+        Settings()
     assert "MARKER" not in str(refused.value)
 
 
