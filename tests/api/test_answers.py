@@ -1,5 +1,6 @@
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -9,7 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
-from tests.harness.service import CLAIM, Json, Service, problem
+from tests.harness.service import CLAIM, Service, problem
 from tests.harness.tables import Tables
 
 DECISION = ["action", "reason", "redirect_url", "claims", "app_metadata", "error", "verification"]
@@ -18,7 +19,7 @@ VERIFICATION = [
     *("interview_id", "identity_id", "auth_overall_score", "auth_overall_status", "error"),
 ]
 USER_STATUS = ["user_id", "verified", "needs_verification", "reason", "reverify_at", "claims", "app_metadata"]
-ERROR = ["code", "detail", "hint"]
+ERROR = ["code", "detail", "hint", "message"]
 PROBLEM = ["type", "title", "status", "detail", "hint", "code", "request_id"]
 RECORD = [
     *("incode_idv_completed", "incode_idv_completed_at", "incode_interview_id", "incode_identity_id"),
@@ -56,7 +57,7 @@ REQUESTS: list[tuple[int, str, str, dict[str, Any]]] = [
     (200, "GET", "/docs/swagger-ui.css", {}),
     (200, "GET", "/openapi.json", {}),
     (401, "GET", "/v1/users/ana", {"headers": {"Authorization": ""}}),
-    (404, "POST", "/v1/callback", {"json": {"user_id": "ana"}}),
+    (404, "POST", "/v1/callback", {"json": {"user_id": "ana", "verification_id": "idv_" + "0" * 32}}),
     (404, "GET", "/v1/nowhere", {}),
     (404, "GET", "/v1", {}),
     (404, "GET", "/nowhere", {}),
@@ -242,7 +243,8 @@ async def test_a_decision_with_an_error_has_no_claims(service: Service, clock: C
     assert (await service.status("provider-down"))["claims"], "a provider that is down takes nothing away"
 
 
-async def test_attempt_ids_are_random_and_unique(service: Service) -> None:
+async def test_attempt_ids_are_random_and_unique(make_service: MakeService) -> None:
+    service = await make_service(attempt_limit=0)
     ids = [(await service.start("ana"))["verification"]["id"] for _ in range(40)]
     assert len(set(ids)) == len(ids)
     for attempt_id in ids:
@@ -255,10 +257,25 @@ async def test_attempt_ids_are_random_and_unique(service: Service) -> None:
         assert len({attempt_id[4 + position] for attempt_id in ids}) > 1, "a place that never changes is not random"
 
 
-async def fails(service: Service, started: Json, arrived: dict[str, str], secret: str) -> None:
-    """The callback fails inside the service; neither the answer nor the log says more than where."""
-    with capture_logs() as logs:
+@contextmanager
+def failing_with(text: str) -> Iterator[None]:
+    """Let whatever looks at the time fail, as a mistake of ours would."""
+
+    def fail(_: Clock) -> None:
+        raise ValueError(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Clock, "__call__", fail)
+        yield
+
+
+async def test_the_text_of_an_exception_is_neither_answered_nor_logged(service: Service) -> None:
+    started = await service.start("ana", email="ana@example.com")
+    arrived = await service.visit(started)
+
+    with capture_logs() as logs, failing_with("Marked-4711"):
         response = await service.send_callback("ana", started, **arrived)
+
     problem(response, 500, "internal_error")
     assert list(response.json()) == PROBLEM
     for name, value in SECURITY_HEADERS.items():
@@ -267,49 +284,48 @@ async def fails(service: Service, started: Json, arrived: dict[str, str], secret
     [fault] = [event for event in logs if event["log_level"] == "error"]
     assert fault["fault"] not in response.text
     assert "exc_info" not in fault
-    for private in (secret, arrived["code"], arrived["state"], "ana@example.com", "Traceback"):
+    for private in ("Marked-4711", arrived["code"], arrived["state"], "ana@example.com", "Traceback"):
         assert private not in response.text
         assert private not in repr(logs)
     assert any(event.get("status") == 500 and event.get("route") == "/v1/callback" for event in logs)
-
-
-async def test_an_attempt_that_cannot_be_read_is_an_internal_error_and_stays_as_it_was(make_service: MakeService) -> None:
-    service = await make_service()
-    stranger = await make_service(encryption_keys=Fernet.generate_key().decode())
-    started = await service.start("ana", email="ana@example.com")
-    arrived = await service.visit(started)
-    tables = Tables(service)
-    before = await tables.attempts("ana"), await tables.user("ana")
-
-    await fails(stranger, started, arrived, started["verification"]["id"])
-
-    assert (await tables.attempts("ana"), await tables.user("ana")) == before
-    assert service.asked("token") == 0
-    assert (await service.finish("ana", started, **arrived))["reason"] == "verified"
-
-
-async def test_the_text_of_an_exception_is_neither_answered_nor_logged(service: Service) -> None:
-    started = await service.start("ana", email="ana@example.com")
-    arrived = await service.visit(started)
-    tables = Tables(service)
-    identity = started["verification"]["id"]
-    await tables.change("UPDATE verifications SET flow = 'Marked-4711' WHERE id = :id", id=identity)
-
-    await fails(service, started, arrived, "Marked-4711")
-
-    await tables.change("UPDATE verifications SET flow = 'relay' WHERE id = :id", id=identity)
     assert (await service.finish("ana", started, **arrived))["reason"] == "verified"
 
 
 async def test_the_service_goes_on_after_many_internal_errors(service: Service) -> None:
-    await service.verify("ana")
-    tables = Tables(service)
-    await tables.change("UPDATE verifications SET purpose = 'Marked-4711'")
-    [attempt] = await tables.attempts("ana")
-    for _ in range(20):
-        response = await service.idp.post("/v1/callback", json={"user_id": "ana", "verification_id": attempt["id"]})
-        problem(response, 500, "internal_error")
+    started = await service.start("ana")
+    arrived = await service.visit(started)
+    with failing_with("Marked-4711"):
+        for _ in range(20):
+            problem(await service.send_callback("ana", started, **arrived), 500, "internal_error")
     assert (await service.verify("bob"))["reason"] == "verified"
+
+
+@pytest.mark.parametrize("column", ["flow", "purpose", "status", "failure_code"])
+async def test_an_attempt_that_somebody_has_made_unreadable_is_not_found(service: Service, column: str) -> None:
+    started = await service.start("ana", email="ana@example.com")
+    arrived = await service.visit(started)
+    await Tables(service).change(f"UPDATE verifications SET {column} = 'Marked-4711'")  # noqa: S608
+    before = await Tables(service).attempts("ana")
+
+    with capture_logs() as logs:
+        response = await service.send_callback("ana", started, **arrived)
+
+    problem(response, 404, "verification_not_found")
+    assert "Marked-4711" not in response.text + repr(logs)
+    assert (await Tables(service).attempts("ana"), service.asked("token")) == (before, 0)
+    assert (await service.verify("ana"))["reason"] == "verified"
+
+
+async def test_an_attempt_that_no_key_opens_exchanges_nothing_and_proves_nothing(make_service: MakeService) -> None:
+    service = await make_service()
+    stranger = await make_service(encryption_keys=Fernet.generate_key().decode())
+    started = await service.start("ana", email="ana@example.com")
+
+    finished = await stranger.finish("ana", started, **await service.visit(started))
+
+    assert (finished["action"], finished["reason"], finished["claims"]) == ("continue", "record_not_authentic", {})
+    assert service.asked("token") == 0
+    assert (await service.status("ana"))["verified"] is False
 
 
 @pytest.mark.parametrize("path", ["/v1/users/ana", "/healthz", "/v1/nowhere"])

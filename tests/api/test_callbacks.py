@@ -13,7 +13,20 @@ from sqlalchemy import event
 from app.sandbox import OUTCOMES, Sandbox
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
-from tests.harness.service import CLAIM, EMAIL, IDP_KEY, OTHER_IDP_KEY, USER, Json, Service, enrol, gist, problem, until_answered
+from tests.harness.service import (
+    CLAIM,
+    EMAIL,
+    IDP_KEY,
+    OTHER_IDP_KEY,
+    USER,
+    Json,
+    Service,
+    enrol,
+    gist,
+    problem,
+    state_of,
+    until_answered,
+)
 from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.waiting import arrivals, until
 
@@ -22,6 +35,11 @@ async def answered(service: Service, started: Json, outcome: str = "verified", p
     """The body of the callback for what the provider sends back."""
     back = await service.visit(started, outcome, person)
     return {"user_id": started["verification"]["user_id"], "verification_id": started["verification"]["id"], **back}
+
+
+def answer_of_the_provider(service: Service, started: Json) -> Json:
+    """What the provider sends with everything that it says."""
+    return {"state": state_of(started), "iss": service.sandbox.config.issuer}
 
 
 async def post(service: Service, body: Json) -> httpx.Response:
@@ -171,7 +189,7 @@ async def test_a_registered_error_is_passed_on(service: Service, clock: Clock, e
     started = await service.start(USER, force=True)
     asked = service.asked("token")
 
-    decision = await service.finish(USER, started, error=error, iss=service.sandbox.config.issuer)
+    decision = await service.finish(USER, started, error=error, **answer_of_the_provider(service, started))
 
     assert gist(decision) == ("continue", error)
     assert decision["app_metadata"]["incode_idv_error"] == error
@@ -184,7 +202,7 @@ async def test_a_registered_error_is_passed_on(service: Service, clock: Clock, e
 async def test_an_unregistered_error_is_an_authorization_error_and_is_not_repeated(service: Service, error: str) -> None:
     started = await service.start(USER)
 
-    response = await service.send_callback(USER, started, error=error, iss=service.sandbox.config.issuer)
+    response = await service.send_callback(USER, started, error=error, **answer_of_the_provider(service, started))
 
     assert gist(response.json()) == ("continue", "authorization_error")
     assert response.json()["app_metadata"]["incode_idv_error"] == "authorization_error"
@@ -218,9 +236,8 @@ DESCRIPTIONS = {
 async def test_the_error_description_is_cleaned_and_cut(service: Service, sent: str, kept: str | None) -> None:
     started = await service.start(USER)
 
-    decision = await service.finish(
-        USER, started, error="access_denied", error_description=sent, iss=service.sandbox.config.issuer
-    )
+    parameters = {"error": "access_denied", "error_description": sent, **answer_of_the_provider(service, started)}
+    decision = await service.finish(USER, started, **parameters)
 
     stored = f"access_denied: {kept}" if kept else "access_denied"
     assert decision["app_metadata"]["incode_idv_error"] == stored
@@ -228,12 +245,46 @@ async def test_the_error_description_is_cleaned_and_cut(service: Service, sent: 
     assert (kept or "") in decision["error"]["detail"]
 
 
-async def test_nothing_at_all_is_an_outcome_and_empty_parameters_are_nothing(service: Service, clock: Clock) -> None:
-    for parameters in ({}, {"code": None, "error": None}, {"code": "", "error": "", "state": "", "iss": ""}):
-        started = await service.start(USER)
-        assert gist(await service.finish(USER, started, **parameters)) == ("continue", "no_code_returned")
+@pytest.mark.parametrize("omit_state", [False, True])
+async def test_nothing_but_the_state_is_an_outcome_and_empty_parameters_are_nothing(
+    service: Service, clock: Clock, *, omit_state: bool
+) -> None:
+    nothing: tuple[Json, ...] = ({}, {"code": None, "error": None}, {"code": "", "error": "", "iss": ""})
+    for parameters in nothing:
+        started = await service.start(USER, omit_state=omit_state)
+        state = {"state": ""} if omit_state else {"state": state_of(started)}
+        assert gist(await service.finish(USER, started, **parameters, **state)) == ("continue", "no_code_returned")
         clock.advance(minutes=1)
     assert service.asked("token") == 0
+
+
+@pytest.mark.parametrize("outcome", ["verified", "denied", "abandoned"])
+async def test_an_answer_without_the_state_is_refused_and_changes_nothing(service: Service, outcome: str) -> None:
+    started = await service.start(USER)
+    body = await answered(service, started, outcome)
+    came = {name: body[name] for name in body if name not in {"user_id", "verification_id", "state"}}
+    whose = {"user_id": USER, "verification_id": started["verification"]["id"]}
+
+    for parameters in (came, {**came, "state": None}, {**came, "state": ""}, {"response_parameters": came}):
+        problem(await post(service, {**whose, **parameters}), 409, "state_invalid")
+    assert service.asked("token") == 0
+    assert await Tables(service).attempt_status(started) == "pending"
+    assert (await service.status(USER))["reason"] == "never_verified"
+
+    assert (await post(service, body)).json()["verification"]["status"] in {"completed", "failed"}
+
+
+async def test_all_that_came_may_be_handed_in_together(service: Service, clock: Clock) -> None:
+    for omit_state in (False, True):
+        started = await service.start(USER, force=True, omit_state=omit_state)
+        came = await service.visit(started)
+        # What the caller's own redirect has added, and what other providers send.
+        came = {"state": "the caller's own", **came, "session_state": "x", "scope": "openid"}
+        body = {"user_id": USER, "verification_id": started["verification"]["id"], "response_parameters": came}
+        first = await post(service, body)
+        assert gist(first.json()) == ("continue", "verified")
+        assert (await post(service, body)).content == first.content
+        clock.advance(minutes=1)
 
 
 async def test_a_success_clears_the_error(service: Service, clock: Clock) -> None:
@@ -255,10 +306,10 @@ async def test_an_attempt_that_nobody_knows_is_not_found(service: Service) -> No
     assert service.sandbox.requests[1:] == []
 
 
-async def test_the_state_is_optional_but_a_wrong_one_is_refused_and_changes_nothing(service: Service, clock: Clock) -> None:
+async def test_a_wrong_state_is_refused_and_changes_nothing(service: Service) -> None:
     started = await service.start(USER)
     body = await answered(service, started)
-    state = body.pop("state")
+    state = body["state"]
 
     for wrong in (state + "x", state[:-2], "opaque state of the caller", "é.é.é", "a.b.c", ".", "x" * 8000):
         problem(await post(service, {**body, "state": wrong}), 409, "state_invalid")
@@ -267,9 +318,18 @@ async def test_the_state_is_optional_but_a_wrong_one_is_refused_and_changes_noth
     assert (await service.status(USER))["reason"] == "never_verified"
 
     assert gist((await post(service, body)).json()) == ("continue", "verified")
-    clock.advance(hours=720)
-    again = await service.start(USER)
-    assert gist((await post(service, await answered(service, again))).json()) == ("continue", "verified")
+
+
+async def test_an_attempt_without_a_state_takes_none(service: Service) -> None:
+    started = await service.start(USER, omit_state=True)
+    body = await answered(service, started)
+    assert "state" not in body
+
+    for state in ("the caller's own", state_of(await service.start(USER))):
+        problem(await post(service, {**body, "state": state}), 409, "state_invalid")
+    assert await Tables(service).attempt_status(started) == "pending"
+
+    assert gist((await post(service, body)).json()) == ("continue", "verified")
 
 
 @pytest.mark.parametrize("outcome", ["verified", "denied"])

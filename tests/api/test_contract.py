@@ -26,6 +26,7 @@ ROUTES = {
     "DELETE /v1/users/{user_id}": {204, 401, 403, 422},
     "GET /v1/verifications/{verification_id}": {200, 401, 403, 404},
     "GET /v1/verifications": {200, 401, 403, 422},
+    "GET /v1/audit": {200, 401, 403, 422},
     "GET /healthz": {200},
     "GET /readyz": {200, 503},
     "GET /metrics": {200, 401, 403},
@@ -37,12 +38,16 @@ REASONS = {
 }  # fmt: skip
 STATUSES = ["pending", "exchanging", "returned", "completed", "failed", "expired"]
 TAKES_AWAY = {
+    "consent_required": True, "account_selection_required": True, "unmet_authentication_requirements": True,
+    "unsupported_response_type": False, "invalid_request_uri": False, "invalid_request_object": False,
+    "request_not_supported": False, "request_uri_not_supported": False, "registration_not_supported": False,
+    "invalid_target": False, "unsupported_grant_type": False,
     "no_code_returned": True, "access_denied": True, "login_required": True, "interaction_required": True,
     "authorization_error": True, "invalid_scope": False, "invalid_request": False, "unauthorized_client": False,
     "server_error": False, "temporarily_unavailable": False, "invalid_grant": True, "token_exchange_failed": True,
     "invalid_client": False, "provider_unavailable": False, "id_token_invalid": True, "userinfo_sub_mismatch": True,
     "status_not_accepted": True, "status_missing": True, "identity_mismatch": True, "identity_not_established": False,
-    "verification_expired": False, "callback_interrupted": False, "too_many_attempts": False,
+    "record_not_authentic": False, "verification_expired": False, "callback_interrupted": False, "too_many_attempts": False,
 }  # fmt: skip
 PROBLEMS = {
     "session_token_invalid": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "verification_not_found": 404,

@@ -20,7 +20,7 @@ from tests.harness.bodies import dripping, impatient
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.provider import PUBLIC_URL
-from tests.harness.service import Json, Service, query_of
+from tests.harness.service import Json, Service, query_of, state_of
 from tests.harness.tables import Tables, on_sqlite_only
 
 pytestmark = on_sqlite_only
@@ -29,7 +29,12 @@ USER, EMAIL = examples.USER_ID, examples.EMAIL
 JSON, PROBLEM = "application/json", "application/problem+json"
 # These are new in each answer: their form is compared, and everything else exactly.
 ADDRESSES, ANEW = {"redirect_url"}, {"request_id", "next_cursor"}
-SETTINGS = {"public_url": PUBLIC_URL, "return_urls": examples.RETURN_TO}
+METRICS_KEY = "metrics-key-0123456789-0123456789-0123456789"
+SETTINGS = {
+    "public_url": PUBLIC_URL,
+    "return_urls": examples.RETURN_TO,
+    "metrics_api_keys": f"prometheus={METRICS_KEY}",
+}
 
 
 class Story:
@@ -72,7 +77,8 @@ class Story:
         )
 
     async def a_start(self) -> None:
-        self._keep(await self.service.start(USER, email=EMAIL))
+        started = self._keep(await self.service.start(USER, email=EMAIL))
+        self.actual[examples.STATE] = state_of(started)
 
     async def a_return(self) -> None:
         await self._return("verified")
@@ -293,10 +299,16 @@ async def test_each_user_id_of_the_paths_is_taken(operation_id: str, service: Se
         assert response.status_code == 204 or response.json()["user_id"] == example["value"]
 
 
-async def test_each_example_of_the_lists_parameters_is_taken(service: Service, document: Json) -> None:
-    _, path, operation = operation_of(document, "listVerifications")
+@pytest.mark.parametrize(
+    ("operation_id", "own"),
+    [("listVerifications", {"user_id", "status", "identity_id"}), ("listAudit", {"user_id", "action"})],
+)
+async def test_each_example_of_the_lists_parameters_is_taken(
+    service: Service, document: Json, operation_id: str, own: set[str]
+) -> None:
+    _, path, operation = operation_of(document, operation_id)
     given = {parameter["name"]: parameter["schema"]["examples"][0] for parameter in operation["parameters"]}
-    assert given.keys() == {"since", "until", "limit", "cursor", "user_id", "status", "identity_id"}
+    assert given.keys() == {"since", "until", "limit", "cursor"} | own
     assert (await service.admin.get(path, params=given)).status_code == 200
 
 
@@ -350,15 +362,16 @@ PROBLEMS = {
     },
     "getVerification": {"verification_not_found"},
 }  # fmt: skip
-OF_EVERY_KEY = {"unauthorized", "validation_error", "internal_error", "database_unavailable"}
+OF_EVERY_KEY = {"unauthorized", "forbidden", "validation_error", "internal_error", "database_unavailable"}
 OPERATIONS: dict[str, set[str]] = {
     "startVerification": {"payload_too_large", "request_timeout"},
     "finishVerification": {"payload_too_large", "request_timeout"},
     "getUserStatus": set(),
-    "resetUser": {"payload_too_large", "request_timeout", "forbidden"},
-    "eraseUser": {"forbidden"},
-    "listVerifications": {"forbidden"},
-    "getVerification": {"forbidden"},
+    "resetUser": {"payload_too_large", "request_timeout"},
+    "eraseUser": set(),
+    "listVerifications": set(),
+    "getVerification": set(),
+    "listAudit": set(),
 }
 SENT = {"startVerification": "first_login", "finishVerification": "relay", "resetUser": "identity"}
 DECLARED = sorted(
@@ -370,7 +383,7 @@ DECLARED = sorted(
 UNFAILING = {("getHealth", "internal_error")}
 # What happens before a refusal, and what is sent in place of the example's.
 REFUSALS: dict[str, tuple[Before, Json]] = {
-    "session_token_invalid": (Story.nothing, {"session_token": "forged"}),
+    "session_token_invalid": (Story.a_hosted_return, {"session_token": "forged"}),
     "verification_not_found": (Story.nothing, {}),
     "verification_mismatch": (Story.a_return, {"user_id": examples.OTHER_USER_ID}),
     "verification_already_finished": (Story.a_verified_user, {"code": "another"}),
@@ -378,12 +391,19 @@ REFUSALS: dict[str, tuple[Before, Json]] = {
     "state_invalid": (Story.a_return, {"state": "forged"}),
     "issuer_mismatch": (Story.a_return, {"iss": "https://other.example"}),
 }
+
+
+def without_user(body: Json) -> Json:
+    return {name: value for name, value in body.items() if name != "user_id"}
+
+
 # The field of an example's validation error, and a request that has this fault.
 FAULTY: dict[str, Callable[[Json], Json]] = {
-    "body.user_id": lambda request: {**request, "json": {}},
+    "body.user_id": lambda request: {**request, "json": without_user(request["json"])},
     "body.identity": lambda request: {**request, "json": {"identity": "yes"}},
     "path.user_id": lambda request: {**request, "url": request["url"].replace("66f1c0ffee", "6" * 256)},
     "path.verification_id": lambda request: {**request, "url": "/v1/verifications/" + "6" * 65},
+    "query.action": lambda request: {**request, "params": {"action": "promote"}},
     "query.limit": lambda request: {**request, "params": {"limit": "101"}},
 }
 
@@ -413,7 +433,8 @@ async def refused(service: Service, operation: Json, request: Json, code: str, e
         "database_unavailable": without_database(service, folder),
     }
     async with places.get(code, nullcontext(service)) as asked:
-        clients = {"unauthorized": asked.client(None), "forbidden": asked.idp}
+        other_role = asked.idp if operation["operationId"] == "getMetrics" else asked.client(METRICS_KEY)
+        clients = {"unauthorized": asked.client(None), "forbidden": other_role}
         return await clients.get(code, client_for(asked, operation)).request(**request)
 
 
@@ -433,7 +454,8 @@ async def test_each_problem_is_answered_as_its_example_says(
     _, _, operation = operation_of(document, operation_id)
     request = request_of(document, operation_id, story, SENT.get(operation_id, ""))
     if changes and operation_id == "finishVerification":
-        request["json"] = {"user_id": USER, **changes} if "session_token" in changes else {**request["json"], **changes}
+        whose = {name: request["json"][name] for name in ("user_id", "verification_id")}
+        request["json"] = {**(whose if "session_token" in changes else request["json"]), **changes}
 
     response = await refused(service, operation, request, code, example, tmp_path)
 

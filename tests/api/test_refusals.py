@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness.service import ADMIN_KEY, IDP_KEY, Json, Service, problem, query_of
+from tests.harness.service import ADMIN_KEY, IDP_KEY, Json, Service, problem, query_of, state_of
 from tests.harness.tables import Tables
 
 MARK = "Marked-4711-Value"
@@ -15,15 +15,25 @@ LIMIT = 64 * 1024
 JSON_TYPE = {"Content-Type": "application/json"}
 
 START, CALLBACK, RESET = "/v1/verifications", "/v1/callback", "/v1/users/ana/reset"
-REQUIRED: dict[str, Json] = {START: {"user_id": "ana"}, CALLBACK: {"user_id": "ana"}, RESET: {}}
+UNKNOWN = "idv_" + "0" * 32
+REQUIRED: dict[str, Json] = {
+    START: {"user_id": "ana"},
+    CALLBACK: {"user_id": "ana", "verification_id": UNKNOWN},
+    RESET: {},
+}
 STRINGS = [
     (START, "user_id"),
     (START, "email"),
+    (START, "redirect_uri"),
+    (START, "return_to"),
+    (START, "state"),
+    (START, "locale"),
     (CALLBACK, "user_id"),
     (CALLBACK, "verification_id"),
     (CALLBACK, "code"),
     (CALLBACK, "state"),
     (CALLBACK, "iss"),
+    (CALLBACK, "session_token"),
 ]
 # What the provider says of its error is cleaned, not refused: the person's login must not fail for it.
 FOREIGN_TEXTS = [(CALLBACK, "error"), (CALLBACK, "error_description")]
@@ -100,9 +110,12 @@ async def unchanged(service: Service) -> AsyncIterator[Service]:
     assert await recorded(service) == before
 
 
-async def test_a_missing_user_id_is_named(unchanged: Service) -> None:
+async def test_what_is_missing_is_named(unchanged: Service) -> None:
     for path in (START, CALLBACK):
-        assert await refused(unchanged, path, {}) == ["body.user_id"]
+        assert await refused(unchanged, path, {}) == [f"body.{field}" for field in REQUIRED[path]]
+        for field in REQUIRED[path]:
+            without = {name: value for name, value in REQUIRED[path].items() if name != field}
+            assert await refused(unchanged, path, without) == [f"body.{field}"]
 
 
 async def test_unknown_fields_are_named_and_their_values_are_not_repeated(unchanged: Service) -> None:
@@ -127,7 +140,7 @@ async def test_a_string_is_a_string(unchanged: Service) -> None:
 async def test_a_user_id_is_not_null_and_not_empty(unchanged: Service) -> None:
     for path in (START, CALLBACK):
         for value in (None, ""):
-            assert await refused(unchanged, path, {"user_id": value}) == ["body.user_id"]
+            assert await refused(unchanged, path, {**REQUIRED[path], "user_id": value}) == ["body.user_id"]
 
 
 async def test_a_boolean_is_a_boolean(unchanged: Service) -> None:
@@ -159,7 +172,7 @@ async def test_what_the_provider_says_is_cleaned_before_it_is_kept(service: Serv
     for character in CONTROLS + LONE_SURROGATES:
         user_id = f"user-{character!a}"
         started = await service.start(user_id)
-        arrived = await service.visit(started, "denied")
+        arrived = {"verification_id": started["verification"]["id"], **await service.visit(started, "denied")}
         assert arrived["error"] == "access_denied"
         arrived["error_description"] = f"{character}not{character}now{character}"
 
@@ -173,7 +186,8 @@ async def test_what_the_provider_says_is_cleaned_before_it_is_kept(service: Serv
 async def test_an_error_that_is_no_code_is_an_unregistered_one(service: Service) -> None:
     for character in [*CONTROLS, *LONE_SURROGATES, " "]:
         user_id = f"user-{character!a}"
-        arrived = await service.visit(await service.start(user_id), "denied")
+        started = await service.start(user_id)
+        arrived = {"verification_id": started["verification"]["id"], **await service.visit(started, "denied")}
         body = {"user_id": user_id, **arrived, "error": f"{MARK}{character}", "error_description": None}
 
         response = await send(service, CALLBACK, body)
@@ -193,9 +207,8 @@ async def test_null_and_the_empty_string_mean_that_an_email_is_absent(service: S
 async def test_null_and_the_empty_string_mean_that_a_parameter_did_not_arrive(service: Service, value: str | None) -> None:
     for outcome, absent, reason in (
         ("verified", ("error", "error_description"), "verified"),
-        ("verified", ("state",), "verified"),
         ("denied", ("code", "error_description"), "access_denied"),
-        ("verified", ("code", "state", "iss", "error", "error_description"), "no_code_returned"),
+        ("verified", ("code", "iss", "error", "error_description"), "no_code_returned"),
     ):
         started = await service.start("ana", force=True)
         arrived = await service.visit(started, outcome)
@@ -304,7 +317,7 @@ async def test_the_length_of_a_user_id_is_counted_in_characters(unchanged: Servi
     for character in ("x", "é", "日", "😀"):
         user_id = character * 256
         for path in (START, CALLBACK):
-            response = await send(unchanged, path, {"user_id": user_id})
+            response = await send(unchanged, path, {**REQUIRED[path], "user_id": user_id})
             assert [error["field"] for error in problem(response, 422, "validation_error")["errors"]] == ["body.user_id"]
             assert user_id not in response.text
         for method, suffix in (("GET", ""), ("DELETE", ""), ("POST", "/reset")):
@@ -333,7 +346,7 @@ async def test_user_ids_that_look_alike_are_different_users(service: Service) ->
     for user_id in USER_IDS:
         assert (await service.start(user_id))["reason"] == "never_verified"
         started = await service.start(user_id)
-        assert (await service.finish(user_id, started))["reason"] == "no_code_returned"
+        assert (await service.finish(user_id, started, state=state_of(started)))["reason"] == "no_code_returned"
     statuses = [(await service.idp.get(f"/v1/users/{encoded(user_id)}")).json() for user_id in USER_IDS]
     assert [status["user_id"] for status in statuses] == USER_IDS
     assert {status["reason"] for status in statuses} == {"not_verified"}
@@ -370,11 +383,11 @@ async def test_an_email_has_at_most_320_characters(service: Service) -> None:
 
 
 async def test_an_unknown_verification_is_not_found(unchanged: Service) -> None:
-    for verification_id in ("idv_" + "0" * 32, MARK, "'; --"):
+    for verification_id in (UNKNOWN, MARK, "'; --"):
         response = await send(unchanged, CALLBACK, {"user_id": "ana", "verification_id": verification_id, "code": MARK})
         problem(response, 404, "verification_not_found")
         assert MARK not in response.text
-    problem(await send(unchanged, CALLBACK, {"user_id": "nobody", "code": MARK}), 404, "verification_not_found")
+    problem(await send(unchanged, CALLBACK, {**REQUIRED[CALLBACK], "user_id": "nobody"}), 404, "verification_not_found")
 
 
 async def test_a_state_that_was_not_made_for_the_attempt_is_refused(service: Service) -> None:

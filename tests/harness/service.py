@@ -49,6 +49,11 @@ def query_of(url: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
 
 
+def state_of(started: Json) -> str:
+    """Our state of a relay start, as the provider sends it back with whatever it answers."""
+    return query_of(started["redirect_url"])["state"]
+
+
 class Service:
     """The service as its callers see it, with the provider beside it."""
 
