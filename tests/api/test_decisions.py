@@ -16,7 +16,7 @@ from app.sandbox.observation import Endpoint
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
 from tests.harness.provider import CLIENT_ID, REDIRECT_URI, ProviderHost
-from tests.harness.service import CLAIM, EMAIL, USER, Service, gist, query_of
+from tests.harness.service import CLAIM, EMAIL, USER, Service, gist, query_of, state_of
 from tests.harness.tables import Tables
 from tests.harness.tampering import TamperedProvider
 
@@ -564,7 +564,7 @@ async def test_a_step_up_that_comes_too_late_is_denied(service: Service, clock: 
     started = await service.start(USER, purpose="step_up")
     clock.advance(hours=1)
 
-    decision = await service.finish(USER, started, code="any", iss=service.sandbox.config.issuer)
+    decision = await service.finish(USER, started, code="any", state=state_of(started), iss=service.sandbox.config.issuer)
 
     assert gist(decision) == ("deny", "verification_expired")
     assert await service.status(USER) == before

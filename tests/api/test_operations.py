@@ -22,13 +22,13 @@ from tests.harness.tables import Tables
 SHOWN_TO_PEOPLE = {"GET /v1/verifications/{verification_id}/launch", "GET /v1/callback"}
 V1_REQUESTS: list[tuple[str, str, Json | None]] = [
     ("POST", "/v1/verifications", {"user_id": "ana"}),
-    ("POST", "/v1/callback", {"user_id": "ana", "code": "Marked-4711"}),
     ("POST", "/v1/callback", {"user_id": "ana", "verification_id": "idv_" + "1" * 32, "code": "Marked-4711"}),
     ("GET", "/v1/users/ana", None),
     ("POST", "/v1/users/ana/reset", None),
     ("DELETE", "/v1/users/ana", None),
     ("GET", "/v1/verifications", None),
     ("GET", "/v1/verifications/idv_" + "1" * 32, None),
+    ("GET", "/v1/audit", None),
 ]
 
 
@@ -248,6 +248,7 @@ async def test_the_openapi_document_describes_every_route_of_the_contract(docume
         "GET /v1/users/{user_id}",
         "POST /v1/users/{user_id}/reset",
         "DELETE /v1/users/{user_id}",
+        "GET /v1/audit",
         "GET /healthz",
         "GET /readyz",
     }
@@ -308,7 +309,7 @@ async def test_every_error_that_a_route_gives_is_declared(service: Service, docu
         ("POST /v1/verifications", "/v1/verifications", {"content": b"x" * 70_000}),
         ("POST /v1/verifications", "/v1/verifications", {"headers": {"Authorization": ""}}),
         ("POST /v1/callback", "/v1/callback", {"json": {}}),
-        ("POST /v1/callback", "/v1/callback", {"json": {"user_id": "ana"}}),
+        ("POST /v1/callback", "/v1/callback", {"json": {"user_id": "ana", "verification_id": "idv_" + "1" * 32}}),
         ("POST /v1/callback", "/v1/callback", {"content": b"x" * 70_000}),
         (f"GET {user}", "/v1/users/%7F", {}),
         (f"DELETE {user}", "/v1/users/%7F", {}),
