@@ -12,7 +12,7 @@ from app.core.errors import (
     VerificationMismatch,
     VerificationNotFound,
 )
-from app.flows.deadline import Deadline
+from app.oidc import Deadline
 from app.storage.store import Store
 
 POLL_SECONDS = 0.1

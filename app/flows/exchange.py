@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from app.core import failures, lifetimes
 from app.core.domain import Attempt, ConsumedAttempt, Failure, FailureCode, Flow, RequestSecrets, Verdict
 from app.core.errors import ResponseIssuerMismatch, StateInvalid
-from app.flows.deadline import Deadline
 from app.flows.signed_state import StateSigner
 from app.flows.verdict import read_verdict
-from app.oidc import AuthorizationGrant, Conversation, IssuerMismatch, ProtocolError, ProviderUnavailable, RelyingParty
+from app.oidc import AuthorizationGrant, Conversation, Deadline, IssuerMismatch, ProtocolError, ProviderUnavailable, RelyingParty
 
 # Callers give up after 10 s. The provider's share of a callback ends here, and leaves time to record what is known.
 CALLBACK_SECONDS = 7.0
@@ -124,7 +123,7 @@ class Exchange:
     ) -> Verdict | Failure:
         grant = AuthorizationGrant(code=code, code_verifier=kept.code_verifier, nonce=kept.nonce, redirect_uri=kept.redirect_uri)
         try:
-            authentication = await conversation.authenticate(grant, deadline=deadline.at)
+            authentication = await conversation.authenticate(grant, deadline=deadline)
             return read_verdict(authentication, keep_tokens=self._keep_tokens)
         except ProtocolError as error:
             return failure_of(error)

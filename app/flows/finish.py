@@ -8,8 +8,8 @@ from app.core import lifetimes
 from app.core.domain import Attempt, Clock, Decision, Flow
 from app.core.errors import VerificationMismatch
 from app.flows.answers import Answers
-from app.flows.deadline import Deadline
 from app.flows.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange
+from app.oidc import Deadline
 from app.storage.store import Store
 
 

@@ -19,11 +19,10 @@ from app.core.errors import ResponseIssuerMismatch, SessionTokenInvalid, StateIn
 from app.flows.addresses import site_of, with_answer
 from app.flows.answers import POLL_SECONDS, Answers
 from app.flows.authorization import AuthorizationRequests
-from app.flows.deadline import Deadline
 from app.flows.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange
 from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
-from app.oidc import ProviderUnavailable
+from app.oidc import Deadline, ProviderUnavailable
 from app.storage.sealed import Returned
 from app.storage.store import Store
 

@@ -5,6 +5,7 @@ What stands here is its public face; the modules behind it are its own.
 
 from app.oidc.client import Authentication, AuthorizationGrant, Conversation, ProviderConfig, RelyingParty
 from app.oidc.client_auth import ClientAuthMethod, ClientCredentials
+from app.oidc.deadline import Deadline
 from app.oidc.errors import (
     Endpoint,
     IdTokenInvalid,
@@ -29,6 +30,7 @@ __all__ = [
     "ClientAuthMethod",
     "ClientCredentials",
     "Conversation",
+    "Deadline",
     "Endpoint",
     "IdTokenInvalid",
     "IssuerMismatch",

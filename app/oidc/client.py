@@ -16,6 +16,7 @@ import httpx
 from app.oidc import client_auth, http, id_token, jwks, metadata, pkce
 from app.oidc.cache import Cached
 from app.oidc.client_auth import ClientCredentials
+from app.oidc.deadline import Deadline
 from app.oidc.errors import (
     Endpoint,
     IdTokenInvalid,
@@ -71,8 +72,8 @@ class Conversation:
         self._provider = provider
         self._line = line
 
-    async def authenticate(self, grant: AuthorizationGrant, *, deadline: float) -> Authentication:
-        """Exchange a code, once, and validate what comes back, before `deadline` (seconds of the event loop's clock).
+    async def authenticate(self, grant: AuthorizationGrant, *, deadline: Deadline) -> Authentication:
+        """Exchange a code, once, and validate what comes back, before `deadline`.
 
         Raises ProtocolError. Userinfo may stay away.
         """
@@ -143,15 +144,15 @@ class RelyingParty:
                 line.prepare(known.token_endpoint)
             yield Conversation(self, line)
 
-    async def _authenticate(self, grant: AuthorizationGrant, line: http.Line, deadline: float) -> Authentication:
+    async def _authenticate(self, grant: AuthorizationGrant, line: http.Line, deadline: Deadline) -> Authentication:
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline.at):
                 provider = await self.metadata()
                 tokens = await self._exchange(grant, provider, line)
                 claims = await self._validate(tokens, grant.nonce)
         except TimeoutError:
             raise ProviderUnavailable(None, Reason.LATE) from None
-        left = min(self._config.request_seconds, deadline - asyncio.get_running_loop().time())
+        left = min(self._config.request_seconds, deadline.left())
         userinfo = await self._userinfo(provider, tokens.access_token, claims["sub"], line, left)
         return Authentication(id_token=claims, userinfo=userinfo, tokens=tokens)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from app.core.failures import clean
 from app.oidc import (
     AuthorizationGrant,
+    Deadline,
     Endpoint,
     ProtocolError,
     ProviderConfig,
@@ -140,7 +140,7 @@ async def _check_registration(provider: RelyingParty, redirect_uri: str, seconds
     )
     try:
         async with provider.conversation() as conversation:
-            await conversation.authenticate(grant, deadline=asyncio.get_running_loop().time() + seconds)
+            await conversation.authenticate(grant, deadline=Deadline.after(seconds))
     except ProviderUnavailable as error:
         return _unavailable("client", error)
     except ProtocolError as error:

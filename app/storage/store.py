@@ -176,6 +176,8 @@ class Store:
                 callback_fingerprint=fingerprint,
                 finished_by=finished_by,
                 clear_at=now + INTERRUPTED_AFTER + REPEATABLE_FOR,
+                # One that had lapsed is under way again, to be told so.
+                failure_code=None,
             )
             .returning(verifications)
         )

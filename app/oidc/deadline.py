@@ -17,6 +17,10 @@ class Deadline:
         """The moment that is so many seconds away from now."""
         return cls(asyncio.get_running_loop().time() + seconds)
 
+    def left(self) -> float:
+        """How many seconds are left; none or fewer once the moment has passed."""
+        return self.at - asyncio.get_running_loop().time()
+
     def has_passed(self) -> bool:
         """Whether the moment is over."""
-        return asyncio.get_running_loop().time() >= self.at
+        return self.left() <= 0
