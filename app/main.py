@@ -41,7 +41,10 @@ from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
 from app.flows.start import Starting
 from app.flows.users import Users
-from app.oidc import RelyingParty
+from app.hooks import entra, hydra, okta, supabase, wso2, zitadel
+from app.hooks.authenticators import by_api_key, by_hmac, by_standard_webhook, by_tenant_token
+from app.hooks.hook import Authenticate, Provider, Terms
+from app.oidc import RelyingParty, TokenVerifier
 from app.settings import Settings, load_settings
 from app.storage.audit import AuditLog
 from app.storage.database import Database
@@ -55,6 +58,8 @@ from app.telemetry.metrics import FOLDER, Metrics
 from app.telemetry.tracing import Tracing
 
 MAX_BODY_BYTES = 64 * 1024
+# A hook gives back what it was sent: the claims of a token, which vendors let grow to 200 KB.
+MAX_HOOK_BODY_BYTES = 256 * 1024
 BODY_SECONDS = 10.0
 HOUSEKEEPING_SECONDS = 60.0
 # Whatever a decision or a callback may be counted by.
@@ -73,15 +78,17 @@ def create_app(
     environment: Mapping[str, str] | None = None,
     body_seconds: float = BODY_SECONDS,
     housekeeping_seconds: float = HOUSEKEEPING_SECONDS,
+    entra_url: str = "https://login.microsoftonline.com",
 ) -> FastAPI:
     """The service for these settings. `clock` gives the time in UTC, `monotonic` seconds for the ages of caches.
 
     A request's body must have come whole `body_seconds` after its first byte. House is kept every `housekeeping_seconds`.
 
-    `environment` may name a folder for the metrics of many processes, and where traces go.
+    `environment` may name a folder for the metrics of many processes, and where traces go. Entra's keys come from `entra_url`.
     """
     given = environment or {}
     metrics, tracing = Metrics(given.get(FOLDER), words=COUNTED), Tracing.of(given)
+    tenant = _tenant(settings, entra_url, clock, monotonic)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -91,6 +98,7 @@ def create_app(
             async with (
                 _in_the_background(partial(_tell_of, services.database)),
                 _in_the_background(keep_house if settings.housekeeping else None),
+                _in_the_background(tenant.keep_keys if tenant else None),
             ):
                 yield
         await asyncio.to_thread(tracing.close)
@@ -110,6 +118,7 @@ def create_app(
         # Its spans and logs would hold addresses and messages, and ours hold users' ids and codes.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.hooks = _hooks(settings, tenant, clock)
     handle_problems(app)
     complete_document(app)
     for router in (
@@ -120,6 +129,7 @@ def create_app(
         users.router,
         users.admin_router,
         audit.router,
+        *(each.router for each in (hydra, supabase, okta, entra, zitadel, wso2)),
         ops.router,
         ops.metrics_router,
         docs.router,
@@ -127,7 +137,7 @@ def create_app(
         # Not included: a router within the router would look at each request once more.
         app.router.routes.extend(router.routes)
     # The last one added is the outermost.
-    app.add_middleware(RequestBounds, max_bytes=MAX_BODY_BYTES, seconds=body_seconds)
+    app.add_middleware(RequestBounds, max_bytes=MAX_BODY_BYTES, max_hook_bytes=MAX_HOOK_BODY_BYTES, seconds=body_seconds)
     app.add_middleware(RequestRecord, metrics=metrics, tracing=tracing)
     app.add_middleware(SecurityHeaders, strict_transport=settings.public_url.startswith("https:"))
     app.add_middleware(CorrelationIdMiddleware, validator=lambda value: bool(_REQUEST_ID.fullmatch(value)))
@@ -230,3 +240,49 @@ def _services(settings: Settings, database: Database, provider: RelyingParty, me
         api_keys=settings.keys,
         store_tokens=settings.store_tokens,
     )
+
+
+def _tenant(settings: Settings, entra_url: str, clock: Clock, monotonic: Callable[[], float]) -> TokenVerifier | None:
+    """What verifies the tokens of the Entra tenant, where there is one."""
+    if settings.entra_tenant_id is None:
+        return None
+    return TokenVerifier(
+        f"{entra_url}/{settings.entra_tenant_id}/discovery/v2.0/keys",
+        algorithms=frozenset({"RS256"}),
+        leeway_seconds=settings.clock_skew_seconds,
+        request_seconds=settings.http_timeout_seconds,
+        patience=entra.KEYS_SECONDS,
+        now=lambda: clock().timestamp(),
+        monotonic=monotonic,
+    )
+
+
+def _hooks(settings: Settings, tenant: TokenVerifier | None, clock: Clock) -> dict[Provider, Terms]:
+    """The hooks that the operator has turned on, and on which terms."""
+
+    def terms(authenticate: Authenticate, claim_name: str | None, without_database: str) -> Terms:
+        return Terms(
+            authenticate=authenticate,
+            claim_name=claim_name or settings.claim_namespace,
+            without_database=without_database == "continue",
+            return_urls=settings.addresses.return_urls,
+        )
+
+    hooks: dict[Provider, Terms] = {}
+    by_key = by_api_key(settings.keys)
+    if settings.hydra_hook:
+        hooks[Provider.HYDRA] = terms(by_key, settings.hydra_claim_name, settings.hydra_without_database)
+    if settings.okta_hook:
+        hooks[Provider.OKTA] = terms(by_key, settings.okta_claim_name, settings.okta_without_database)
+    if settings.wso2_hook:
+        hooks[Provider.WSO2] = terms(by_key, settings.wso2_claim_name, settings.wso2_without_database)
+    if secrets := settings.webhook_secrets:
+        by_webhook = by_standard_webhook(secrets, name=Provider.SUPABASE)
+        hooks[Provider.SUPABASE] = terms(by_webhook, settings.supabase_claim_name, settings.supabase_without_database)
+    if secret := settings.zitadel_hook_secret.get_secret_value():
+        by_signature = by_hmac(secret, header=zitadel.SIGNATURE_HEADER, name=Provider.ZITADEL, now=lambda: clock().timestamp())
+        hooks[Provider.ZITADEL] = terms(by_signature, settings.zitadel_claim_name, settings.zitadel_without_database)
+    if tenant and settings.entra_tenant_id and settings.entra_audience:
+        by_token = by_tenant_token(tenant, tenant=settings.entra_tenant_id, audience=settings.entra_audience, name=Provider.ENTRA)
+        hooks[Provider.ENTRA] = terms(by_token, settings.entra_claim_name, settings.entra_without_database)
+    return hooks

@@ -11,6 +11,7 @@ from app.main import HOUSEKEEPING_SECONDS, create_app
 from app.sandbox import Sandbox
 from tests.harness.clock import Clock
 from tests.harness.databases import PostgresDatabase, SqliteFiles, migrated_template, postgres_or_skip
+from tests.harness.hooks import HOOKS, Tenant, Vendors
 from tests.harness.provider import ProviderHost, new_sandbox
 from tests.harness.service import Service, settings_for
 from tests.harness.tampering import TamperedProvider
@@ -78,9 +79,20 @@ async def make_service(
     """Services with settings of the test's own; several share the database, as several processes would."""
     async with AsyncExitStack() as stack:
 
-        async def make(*, housekeeping_seconds: float = HOUSEKEEPING_SECONDS, **settings: Any) -> Service:
+        async def make(
+            *,
+            housekeeping_seconds: float = HOUSEKEEPING_SECONDS,
+            entra_url: str = "https://entra.invalid",
+            **settings: Any,
+        ) -> Service:
             chosen = settings_for(provider_host.url, database_url, **settings)
-            app = create_app(chosen, clock=clock, monotonic=clock.monotonic, housekeeping_seconds=housekeeping_seconds)
+            app = create_app(
+                chosen,
+                clock=clock,
+                monotonic=clock.monotonic,
+                housekeeping_seconds=housekeeping_seconds,
+                entra_url=entra_url,
+            )
             await stack.enter_async_context(app.router.lifespan_context(app))
             service = Service(app, sandbox, chosen)
             stack.push_async_callback(service.close)
@@ -93,3 +105,23 @@ async def make_service(
 async def service(make_service: MakeService) -> Service:
     """The service with its defaults, on each engine in turn."""
     return await make_service()
+
+
+@pytest.fixture(scope="session")
+def tenant_host() -> Iterator[ProviderHost]:
+    """Where the keys of a tenant of Microsoft Entra are."""
+    with ProviderHost().running() as host:
+        yield host
+
+
+@pytest.fixture
+def tenant(tenant_host: ProviderHost) -> Tenant:
+    tenant = Tenant(tenant_host.url, tenant_host.key)
+    tenant_host.app = tenant
+    return tenant
+
+
+@pytest_asyncio.fixture
+async def vendors(make_service: MakeService, tenant: Tenant, clock: Clock) -> Vendors:
+    """Every identity provider that has a hook, in front of one service."""
+    return Vendors(await make_service(entra_url=tenant.url, **HOOKS), tenant.key, clock)

@@ -496,8 +496,8 @@ DEFENCES = (
     Defence(
         "the key is checked before the body is read",
         "app/api/keys.py",
-        "                request.state.caller = _authenticated(",
-        "                await request.body()\n                request.state.caller = _authenticated(",
+        "                request.state.caller = authenticated(",
+        "                await request.body()\n                request.state.caller = authenticated(",
         "tests/api/test_bodies.py",
     ),
     Defence(

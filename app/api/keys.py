@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 import structlog
@@ -12,12 +12,12 @@ from fastapi.security import HTTPBearer
 from starlette.types import Receive, Scope, Send
 
 from app.api.answering import answering
-from app.api.deps import Services, services_of
-from app.core.api_keys import holder_of
+from app.api.deps import services_of
+from app.core.api_keys import ApiKey, holder_of
 from app.core.domain import Caller, Role
 from app.core.errors import Forbidden, Unauthorized
 
-_SCHEMES = {
+SCHEMES = {
     Role.IDP: HTTPBearer(
         auto_error=False,
         scheme_name="IdpKey",
@@ -63,20 +63,25 @@ def keyed_router(*roles: Role, **options: Any) -> APIRouter:
             answer = answering(self.endpoint, self.status_code)
 
             async def check_key_then_answer(request: Request) -> Response:
-                request.state.caller = _authenticated(request, services_of(request), admitted)
+                request.state.caller = authenticated(_bearer(request), services_of(request).api_keys, admitted)
                 structlog.contextvars.bind_contextvars(caller=request.state.caller.name)
                 return await answer(request)
 
             return check_key_then_answer
 
-    return APIRouter(route_class=KeyedRoute, dependencies=[Depends(_SCHEMES[each]) for each in admitted], **options)
+    return APIRouter(route_class=KeyedRoute, dependencies=[Depends(SCHEMES[each]) for each in admitted], **options)
 
 
-def _authenticated(request: Request, services: Services, admitted: Collection[Role]) -> Caller:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    caller = holder_of(key.strip(" "), services.api_keys) if scheme.lower() == "bearer" else None
+def authenticated(key: str | None, keys: Iterable[ApiKey], admitted: Collection[Role]) -> Caller:
+    """Who holds the key that a request brought. Raises Unauthorized, and Forbidden where its role is not admitted."""
+    caller = holder_of(key, keys) if key is not None else None
     if caller is None:
         raise Unauthorized
     if caller.role not in admitted:
         raise Forbidden
     return caller
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key.strip(" ") if scheme.lower() == "bearer" else None

@@ -115,13 +115,14 @@ class RequestBounds:
 
     The framework's routes match a path with a newline at the end as if there were none, and the server replaces bytes that are
     no UTF-8: one user's id would be taken for another's. A body is read when a route asks for it, which is after the key was
-    checked; `receive` then raises PayloadTooLarge beyond `max_bytes`, and RequestTimeout where the whole has not come within
-    `seconds`.
+    checked; `receive` then raises PayloadTooLarge beyond `max_bytes` (`max_hook_bytes` below `/v1/hooks/`), and RequestTimeout
+    where the whole has not come within `seconds`.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, max_hook_bytes: int, seconds: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._max_hook_bytes = max_hook_bytes
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,7 +132,8 @@ class RequestBounds:
         elif "\n" in scope["path"] or not _is_utf8(scope["raw_path"]):
             await problem_response(NotFound())(scope, receive, send)
         elif any(name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"]):
-            body = _BoundedBody(Headers(scope=scope), receive, send, self._max_bytes, self._seconds)
+            max_bytes = self._max_hook_bytes if scope["path"].startswith("/v1/hooks/") else self._max_bytes
+            body = _BoundedBody(Headers(scope=scope), receive, send, max_bytes, self._seconds)
             await self._app(scope, body.receive, body.send)
         else:
             await self._app(scope, receive, send)

@@ -164,10 +164,10 @@ class ResponseIssuerMismatch(Problem):
 
 
 class PayloadTooLarge(Problem):
-    """A body over 64 KB."""
+    """A body over 64 KB, or over 256 KB at a token hook."""
 
     status, code, title = 413, "payload_too_large", "Payload too large"
-    detail = "A request body may hold 64 KB."
+    detail = "A request body may hold 64 KB, that of a token hook 256 KB."
     hint = "Send the fields of the contract and nothing else. No request of an identity provider comes near this size."
 
 

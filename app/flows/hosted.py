@@ -83,6 +83,15 @@ class Confirmation:
     session_token: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionConfirmation:
+    """The same of a caller that keeps no attempt's id: `caller_state` names its own transaction, and the start gave it."""
+
+    user_id: str
+    caller_state: str
+    session_token: str = field(repr=False)
+
+
 class HostedFlow:
     """The hosted flow over one store and one provider. Cookies are looked up by the attempt's id."""
 
@@ -188,6 +197,24 @@ class HostedFlow:
         if now.status is Status.PENDING or lifetimes.is_lapsed(now):
             raise SessionTokenInvalid
         return await self._answers.repeat(attempt, fingerprint, Deadline.after(0))
+
+    async def confirm_transaction(self, confirmation: TransactionConfirmation, finished_by: str) -> Decision:
+        """Confirm the attempt that the token names, where it was started in the caller's transaction.
+
+        Raises what `confirm` raises.
+        """
+        session = self._session_tokens.read(confirmation.session_token)
+        if session is None:
+            raise SessionTokenInvalid
+        # Another transaction's token would confirm what another browser has been through.
+        if session.caller_state != confirmation.caller_state:
+            raise VerificationMismatch
+        named = Confirmation(
+            user_id=confirmation.user_id,
+            verification_id=session.verification_id,
+            session_token=confirmation.session_token,
+        )
+        return await self.confirm(named, finished_by)
 
     async def _outcome_for(self, attempt: Attempt, token_digest: str) -> Verdict | Failure:
         """What the token's exchange has brought. Who knows REDIRECT_SECRET can sign a token, but has not issued it."""

@@ -14,10 +14,11 @@ from app.oidc import SignatureInvalid, sign_hs256, verify_hs256
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a session token says: which attempt has come back, and about whom."""
+    """What a session token says: which attempt has come back, about whom, and the caller's own state."""
 
     verification_id: str
     user_id: str
+    caller_state: str | None = None
 
 
 class SessionTokens:
@@ -50,4 +51,4 @@ class SessionTokens:
         verification_id, user_id = claims.get("verification_id"), claims.get("sub")
         if claims.get("iss") != self._issuer or not isinstance(verification_id, str) or not isinstance(user_id, str):
             return None
-        return Session(verification_id, user_id)
+        return Session(verification_id, user_id, claims.get("state"))

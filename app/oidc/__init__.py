@@ -22,6 +22,7 @@ from app.oidc.metadata import ProviderMetadata, is_loopback, is_safe_url
 from app.oidc.pkce import new_code_verifier
 from app.oidc.strict_json import object_without_duplicates, parse_object
 from app.oidc.token_answer import TokenAnswer
+from app.oidc.token_verifier import TokenVerifier
 
 __all__ = [
     "ALGORITHMS",
@@ -43,6 +44,7 @@ __all__ = [
     "SignatureInvalid",
     "TokenAnswer",
     "TokenEndpointError",
+    "TokenVerifier",
     "UserinfoSubMismatch",
     "is_loopback",
     "is_safe_url",

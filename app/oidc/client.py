@@ -28,6 +28,7 @@ from app.oidc.errors import (
 )
 from app.oidc.http import Answer
 from app.oidc.id_token import Expectation
+from app.oidc.key_set import KeySet
 from app.oidc.metadata import ProviderMetadata
 from app.oidc.token_answer import TokenAnswer, read_token_answer
 
@@ -96,7 +97,7 @@ class RelyingParty:
         self._http = http.Client(request_seconds=config.request_seconds, observe=observe)
         self._now = now
         self._metadata = Cached(self._load_metadata, monotonic)
-        self._keys = Cached(self._load_keys, monotonic, on_key_refetch)
+        self._keys = KeySet(self._load_keys, config.algorithms, monotonic, on_key_refetch)
 
     async def metadata(self) -> ProviderMetadata:
         """The provider's metadata. Raises ProviderUnavailable."""
@@ -170,18 +171,9 @@ class RelyingParty:
         return read_token_answer(await line.post_form(provider.token_endpoint, Endpoint.TOKEN, headers, form))
 
     async def _validate(self, tokens: TokenAnswer, nonce: str) -> Mapping[str, Any]:
-        signed = await self._verify_signature(tokens.id_token)
+        signed = await self._keys.verify(tokens.id_token)
         id_token.check_id_token(signed, self._expectation(), nonce=nonce, access_token=tokens.access_token, now=self._now())
         return signed.claims
-
-    async def _verify_signature(self, token: str) -> id_token.Signed:
-        algorithms = self._config.algorithms
-        id_token.read_header(token, algorithms)
-        try:
-            return id_token.verify_signature(token, await self._keys.get(), algorithms)
-        except jwks.NoKeyFits:
-            # The provider may have rotated its keys since they were fetched (OpenID Connect Core 1.0 section 10.1.1).
-            return id_token.verify_signature(token, await self._keys.refetch(), algorithms)
 
     async def _userinfo(
         self, provider: ProviderMetadata, access_token: str, subject: str, line: http.Line, timeout: float
@@ -209,7 +201,7 @@ class RelyingParty:
             return answer.json_object()
         # OpenID Connect Core 1.0 section 5.3.2: a signed answer names the issuer and us.
         try:
-            signed = await self._verify_signature(answer.body.decode("ascii"))
+            signed = await self._keys.verify(answer.body.decode("ascii"))
         except UnicodeDecodeError:
             raise IdTokenInvalid("structure") from None
         id_token.check_issuer_and_audience(signed.claims, self._expectation())

@@ -73,7 +73,7 @@ def check_id_token(signed: Signed, expected: Expectation, *, nonce: str, access_
     claims = signed.claims
     check_issuer_and_audience(claims, expected)
     _check_subject(claims)
-    _check_times(claims, expected.leeway_seconds, now)
+    check_times(claims, expected.leeway_seconds, now)
     _check_nonce(claims, nonce)
     _check_access_token_hash(signed, access_token)
 
@@ -96,7 +96,8 @@ def _check_subject(claims: Mapping[str, Any]) -> None:
         raise IdTokenInvalid("sub")
 
 
-def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
+def check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
+    """`exp`, `iat` and `nbf`; `leeway` in seconds, `now` in seconds since 1970. Raises IdTokenInvalid."""
     if now >= _numeric_date(claims, "exp") + leeway:
         raise IdTokenInvalid("exp")
     if _numeric_date(claims, "iat") > now + leeway:

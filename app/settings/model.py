@@ -82,6 +82,10 @@ def _listed(secret: SecretStr) -> list[str]:
     return [part.strip() for part in secret.get_secret_value().split(",") if part.strip()]
 
 
+def _webhook_secrets(secret: SecretStr) -> list[str]:
+    return [part.strip() for part in secret.get_secret_value().split("|") if part.strip()]
+
+
 def _digests(value: object) -> Iterable[bytes]:
     """The SHA-256 of each secret in a setting: of API keys nothing else is known."""
     match value:
@@ -377,8 +381,7 @@ class Settings(DatabaseSettings):
     @field_validator("supabase_hook_secrets")
     @classmethod
     def _are_webhook_secrets(cls, value: SecretStr) -> SecretStr:
-        secrets = [secret.strip() for secret in value.get_secret_value().split("|") if secret.strip()]
-        if not all(_SUPABASE_SECRET.fullmatch(secret) for secret in secrets):
+        if not all(_SUPABASE_SECRET.fullmatch(secret) for secret in _webhook_secrets(value)):
             raise ValueError("takes v1,whsec_<base64> as Supabase shows it, several separated by |")
         return value
 
@@ -441,6 +444,11 @@ class Settings(DatabaseSettings):
     def fernet_keys(self) -> list[str]:
         """The keys that encrypt, newest first."""
         return _listed(self.encryption_keys)
+
+    @property
+    def webhook_secrets(self) -> list[str]:
+        """The secrets of Supabase's hook, as Supabase shows them."""
+        return _webhook_secrets(self.supabase_hook_secrets)
 
     @property
     def lifetime(self) -> timedelta:

@@ -26,6 +26,7 @@ from tests.harness.tables import Tables, on_sqlite_only
 pytestmark = on_sqlite_only
 
 USER, EMAIL = examples.USER_ID, examples.EMAIL
+HOOKS = "/v1/hooks/"
 JSON, PROBLEM = "application/json", "application/problem+json"
 # These are new in each answer: their form is compared, and everything else exactly.
 ADDRESSES, ANEW = {"redirect_url"}, {"request_id", "next_cursor"}
@@ -177,14 +178,15 @@ def request_examples(operation: Json) -> Json:
 
 
 def described(document: Json) -> set[str]:
-    """Every example of a request or of an answer that is no problem, as `operation.name`."""
+    """Every example of a request or of an answer that is no problem, as `operation.name`, but for those of the hooks."""
     asked = {
         f"{operation['operationId']}.{name}"
-        for operations in document["paths"].values()
+        for path, operations in document["paths"].items()
         for operation in operations.values()
         for name in request_examples(operation)
+        if not path.startswith(HOOKS)
     }
-    return asked | {name for name in document["components"]["examples"] if not name.startswith("page.")}
+    return asked | {name for name in document["components"]["examples"] if not name.startswith(("page.", "answer"))}
 
 
 def validator(document: Json, content: Json) -> jsonschema_rs.Draft202012Validator:
@@ -412,9 +414,10 @@ def declared_problems(document: Json) -> dict[tuple[str, str], tuple[str, Json, 
     """The example of every problem of every operation, by the operation's id and the problem's code."""
     return {
         (operation["operationId"], code): (status, example["value"], response["content"][PROBLEM])
-        for operations in document["paths"].values()
+        for path, operations in document["paths"].items()
         for operation in operations.values()
         for status, response in operation["responses"].items()
+        if not path.startswith(HOOKS)
         for code, example in response.get("content", {}).get(PROBLEM, {}).get("examples", {}).items()
     }
 

@@ -15,6 +15,10 @@ TAGS: Final[list[dict[str, Any]]] = [
     },
     {"name": "Users", "description": "Whether a user's verification stands, and how an administrator takes it away."},
     {
+        "name": "Token hooks",
+        "description": "What identity providers call while they mint a token. Each is off until its settings are there.",
+    },
+    {
         "name": "Audit",
         "description": "Who was verified, when, by which keys, and why it failed; and what administrators did.",
     },

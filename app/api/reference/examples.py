@@ -339,6 +339,174 @@ USER_IDS: Final[Examples] = {
     "saml": _example("With characters that a path does not take as they are", OTHER_USER_ID),
 }
 VERIFICATION_IDS: Final[Examples] = {"verification": _example("Of the answer that started it", VERIFICATION_ID)}
+_CLAIM: Final = _CLAIMS["https://incode.com/idv"]
+_FLAT: Final = {
+    "incode_idv_completed": "true",
+    "incode_idv_completed_at": _NOW,
+    "incode_idv_interview_id": INTERVIEW_ID,
+    "incode_idv_identity_id": IDENTITY_ID,
+    "incode_idv_auth_overall_score": "100.0",
+    "incode_idv_auth_overall_status": "OK",
+    **{f"incode_idv_{name}": value for name, value in _PII.items()},
+}
+_LOGIN: Final = {"iss": "https://id.example.com", "sub": USER_ID, "aud": ["shop"]}
+HYDRA_REQUESTS: Final[Examples] = {
+    "login": _example(
+        "A login, or a refresh",
+        {
+            "session": {
+                "id_token": {"id_token_claims": {**_LOGIN, "ext": {"plan": "gold"}}, "subject": USER_ID},
+                "extra": {"plan": "gold"},
+                "client_id": "shop",
+            },
+            "request": {"client_id": "shop", "granted_scopes": ["openid"], "grant_types": ["authorization_code"]},
+        },
+    )
+}
+SUPABASE_REQUESTS: Final[Examples] = {
+    "login": _example(
+        "An access token",
+        {
+            "user_id": USER_ID,
+            "claims": {"sub": USER_ID, "role": "authenticated", "aal": "aal1", "email": EMAIL, "is_anonymous": False},
+            "authentication_method": "password",
+        },
+    )
+}
+OKTA_REQUESTS: Final[Examples] = {
+    "login": _example(
+        "An ID token and an access token",
+        {
+            "eventType": "com.okta.oauth2.tokens.transform",
+            "data": {
+                "context": {"user": {"id": USER_ID}, "protocol": {"request": {"grant_type": "authorization_code"}}},
+                "identity": {"claims": {"sub": USER_ID}},
+                "access": {"claims": {"sub": EMAIL}},
+            },
+        },
+    )
+}
+ENTRA_REQUESTS: Final[Examples] = {
+    "login": _example(
+        "A token is about to be issued",
+        {
+            "type": "microsoft.graph.authenticationEvent.tokenIssuanceStart",
+            "data": {
+                "@odata.type": "microsoft.graph.onTokenIssuanceStartCalloutData",
+                "tenantId": "11111111-2222-3333-4444-555555555555",
+                "authenticationContext": {"user": {"id": USER_ID, "mail": EMAIL}},
+            },
+        },
+    )
+}
+ZITADEL_REQUESTS: Final[Examples] = {
+    "login": _example(
+        "Before userinfo, or before an access token",
+        {
+            "function": "function/preuserinfo",
+            "user": {"id": USER_ID, "human": {"email": EMAIL}},
+            "org": {"id": "312909075211944344"},
+            "application": {"client_id": "shop"},
+        },
+    )
+}
+WSO2_TOKEN_REQUESTS: Final[Examples] = {
+    "id_token": _example(
+        "An ID token",
+        {
+            "actionType": "PRE_ISSUE_ID_TOKEN",
+            "event": {
+                "request": {"grantType": "authorization_code", "clientId": "shop", "scopes": ["openid"]},
+                "user": {"id": USER_ID},
+                "idToken": {"claims": [{"name": "sub", "value": USER_ID}]},
+            },
+        },
+    )
+}
+WSO2_AUTHENTICATION_REQUESTS: Final[Examples] = {
+    "first": _example(
+        "A login has come to this step",
+        {
+            "actionType": "AUTHENTICATION",
+            "flowId": CALLER_STATE,
+            "event": {"request": {}, "tenant": {"name": "carbon.super"}, "user": {"id": USER_ID}},
+            "allowedOperations": [{"op": "redirect"}],
+        },
+    ),
+    "back": _example(
+        "The browser is back, with the token",
+        {
+            "actionType": "AUTHENTICATION",
+            "flowId": CALLER_STATE,
+            "event": {
+                "request": {"additionalParams": [{"name": "session_token", "value": [SESSION_TOKEN]}]},
+                "tenant": {"name": "carbon.super"},
+                "user": {"id": USER_ID},
+            },
+            "allowedOperations": [{"op": "redirect"}],
+        },
+    ),
+}
+_TO_MINT: Final[dict[str, Examples]] = {
+    "answerHydra": {
+        "login": _example(
+            "What was there, and the claim",
+            {"session": {"access_token": {"plan": "gold", **_CLAIMS}, "id_token": {"plan": "gold", **_CLAIMS}}},
+        )
+    },
+    "answerSupabase": {
+        "login": _example(
+            "What was there, and the claim", {"claims": {**SUPABASE_REQUESTS["login"]["value"]["claims"], **_CLAIMS}}
+        )
+    },
+    "answerOkta": {
+        "login": _example(
+            "The claim for both tokens",
+            {
+                "commands": [
+                    {
+                        "type": f"com.okta.{token}.patch",
+                        "value": [{"op": "add", "path": "/claims/incode_idv", "value": _CLAIM}],
+                    }
+                    for token in ("identity", "access")
+                ]
+            },
+        )
+    },
+    "answerEntra": {
+        "login": _example(
+            "The claim's members",
+            {
+                "data": {
+                    "@odata.type": "microsoft.graph.onTokenIssuanceStartResponseData",
+                    "actions": [{"@odata.type": "microsoft.graph.tokenIssuanceStart.provideClaimsForToken", "claims": _FLAT}],
+                }
+            },
+        )
+    },
+    "answerZitadel": {
+        "login": _example("The claim", {"append_claims": [{"key": name, "value": value} for name, value in _CLAIMS.items()]})
+    },
+    "answerWso2Token": {
+        "id_token": _example(
+            "The claim",
+            {
+                "actionStatus": "SUCCESS",
+                "operations": [
+                    {"op": "add", "path": "/idToken/claims/-", "value": {"name": name, "value": value}}
+                    for name, value in _CLAIMS.items()
+                ],
+            },
+        )
+    },
+    "answerWso2Authentication": {
+        "first": _example(
+            "The browser goes to our launch address",
+            {"actionStatus": "INCOMPLETE", "operations": [{"op": "redirect", "url": LAUNCH_URL}]},
+        ),
+        "back": _example("Verified", {"actionStatus": "SUCCESS"}),
+    },
+}
 ANSWERS: Final[dict[str, Examples]] = {
     "startVerification": _STARTED,
     "finishVerification": _FINISHED,
@@ -352,5 +520,6 @@ ANSWERS: Final[dict[str, Examples]] = {
     "getReadiness.503": _NOT_READY,
     "getMetrics": _METRICS,
     "page": _PAGES,
+    **_TO_MINT,
 }
 """The answers that are no problems, by the operation's id and their names, and the pages of a browser."""
