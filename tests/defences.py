@@ -48,8 +48,8 @@ DEFENCES = (
     Defence(
         "the caller's user must be the attempt's",
         "app/flows/answers.py",
-        "if attempt.user_id != user_id or attempt.flow is not flow:",
-        "if attempt.flow is not flow:",
+        "if attempt.user_id != user_id or (flow and attempt.flow is not flow):",
+        "if flow and attempt.flow is not flow:",
         "tests/api/test_attacks.py",
     ),
     Defence(
