@@ -49,9 +49,9 @@ class UtcTimestamp(TypeDecorator[datetime]):
             return value  # type: ignore[no-any-return]  # timestamptz comes as an aware datetime
         try:
             moment = datetime.fromisoformat(value)
-        except ValueError:
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (TypeError, ValueError, OverflowError):
             return None
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 # Constraint names are fixed, so that migrations can name them on every database.
