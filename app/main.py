@@ -62,6 +62,7 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_HOOK_BODY_BYTES = 256 * 1024
 BODY_SECONDS = 10.0
 HOUSEKEEPING_SECONDS = 60.0
+STOPPING_SECONDS = 3.0
 # Whatever a decision or a callback may be counted by.
 COUNTED = {*Reason, *CATALOGUE, *PageKind, *(problem.code for problem in Problem.__subclasses__()), "returned"}
 # Without «@»: what a caller sends is logged, and an e-mail address must not be.
@@ -144,7 +145,7 @@ def create_app(
     return app
 
 
-async def _tell_of(database: Database) -> None:
+async def _tell_of(database: Database, _stopping: asyncio.Event) -> None:
     """Write into the log, at the start, why the database cannot be used; the service starts, and goes on once it can."""
     if cause := (await look_at(database)).cause:
         _log.warning("database_unavailable", cause=cause.code, meaning=cause.words, remedy=cause.remedy)
@@ -191,13 +192,17 @@ def from_environment() -> FastAPI:
 
 
 @asynccontextmanager
-async def _in_the_background(work: Callable[[], Coroutine[Any, Any, None]] | None) -> AsyncIterator[None]:
-    """Let `work` go on while the block runs, and no longer."""
-    task = asyncio.create_task(work()) if work else None
+async def _in_the_background(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]] | None) -> AsyncIterator[None]:
+    """Let `work` go on while the block runs; then it is told to stop, and cancelled where it takes its time."""
+    stopping = asyncio.Event()
+    task = asyncio.create_task(work(stopping)) if work else None
     try:
         yield
     finally:
         if task:
+            stopping.set()
+            # To break off a statement would leave the connection, and SQLite's thread, in the middle of it.
+            await asyncio.wait({task}, timeout=STOPPING_SECONDS)
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

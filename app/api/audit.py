@@ -28,7 +28,7 @@ router = keyed_router(Role.SUPPORT, prefix="/v1/audit", tags=["Audit"])
             errors.RequestInvalid,
             errors.InternalError,
             errors.DatabaseUnavailable,
-            refused=("query.action", "Input should be 'reset', 'reset_identity', 'erase', 'export' or 'import'"),
+            refused=("query.action", "must be 'reset', 'reset_identity', 'erase', 'export' or 'import'"),
         ),
     },
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -26,27 +28,29 @@ class Housekeeping:
         self._clock = clock
         self._holder = secrets.token_hex(16)
 
-    async def run(self, seconds: float) -> None:
-        """Keep house every so many `seconds` until cancelled.
+    async def run(self, seconds: float, stopping: asyncio.Event) -> None:
+        """Keep house every so many `seconds` until told to stop: no step is broken off.
 
         A database that is away is no fault of ours: it is asked again next time.
         """
-        while True:
+        while not stopping.is_set():
             try:
                 if await self._keeper.take_turn(self._holder, self._clock()):
-                    await self._keep()
+                    await self._keep(stopping)
             except DatabaseUnavailable as unavailable:
                 _log.warning("housekeeping_postponed", code=unavailable.code)
-            await asyncio.sleep(seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), seconds)
 
-    async def _keep(self) -> None:
+    async def _keep(self, stopping: asyncio.Event) -> None:
         now = self._clock()
-        while await self._keeper.clear_served(now, SMALL_BATCH):
-            await self._breathe()
-        while await self._keeper.remove_old(now - self._retention, now, SMALL_BATCH):
-            await self._breathe()
-        while await self._keeper.remove_idle_locks(SMALL_BATCH):
-            await self._breathe()
+        for step in (
+            partial(self._keeper.clear_served, now),
+            partial(self._keeper.remove_old, now - self._retention, now),
+            self._keeper.remove_idle_locks,
+        ):
+            while not stopping.is_set() and await step(batch=SMALL_BATCH):
+                await self._breathe()
 
     async def _breathe(self) -> None:
         """Let logins pass, and keep the turn."""
