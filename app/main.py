@@ -97,11 +97,14 @@ def create_app(
             app.state.services = services
             keep_house = partial(services.housekeeping.run, housekeeping_seconds)
             async with (
-                _in_the_background(partial(_tell_of, services.database)),
-                _in_the_background(keep_house if settings.housekeeping else None),
+                _in_the_background(partial(_tell_of, services.database), ends=True),
+                _in_the_background(keep_house if settings.housekeeping else None, ends=True),
                 _in_the_background(tenant.keep_keys if tenant else None),
             ):
-                yield
+                try:
+                    yield
+                finally:
+                    services.housekeeping.stop()
         await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
@@ -145,7 +148,7 @@ def create_app(
     return app
 
 
-async def _tell_of(database: Database, _stopping: asyncio.Event) -> None:
+async def _tell_of(database: Database) -> None:
     """Write into the log, at the start, why the database cannot be used; the service starts, and goes on once it can."""
     if cause := (await look_at(database)).cause:
         _log.warning("database_unavailable", cause=cause.code, meaning=cause.words, remedy=cause.remedy)
@@ -192,17 +195,16 @@ def from_environment() -> FastAPI:
 
 
 @asynccontextmanager
-async def _in_the_background(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]] | None) -> AsyncIterator[None]:
-    """Let `work` go on while the block runs; then it is told to stop, and cancelled where it takes its time."""
-    stopping = asyncio.Event()
-    task = asyncio.create_task(work(stopping)) if work else None
+async def _in_the_background(work: Callable[[], Coroutine[Any, Any, None]] | None, *, ends: bool = False) -> AsyncIterator[None]:
+    """Let `work` go on while the block runs, and no longer; what `ends` by itself is cancelled only where it takes its time."""
+    task = asyncio.create_task(work()) if work else None
     try:
         yield
     finally:
         if task:
-            stopping.set()
-            # To break off a statement would leave the connection, and SQLite's thread, in the middle of it.
-            await asyncio.wait({task}, timeout=STOPPING_SECONDS)
+            if ends:
+                # To break off a statement would leave the connection, and SQLite's thread, in the middle of it.
+                await asyncio.wait({task}, timeout=STOPPING_SECONDS)
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

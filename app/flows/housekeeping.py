@@ -27,29 +27,34 @@ class Housekeeping:
         self._retention = retention
         self._clock = clock
         self._holder = secrets.token_hex(16)
+        self._stopping = asyncio.Event()
 
-    async def run(self, seconds: float, stopping: asyncio.Event) -> None:
-        """Keep house every so many `seconds` until told to stop: no step is broken off.
+    def stop(self) -> None:
+        """End with the step that is under way."""
+        self._stopping.set()
+
+    async def run(self, seconds: float) -> None:
+        """Keep house every so many `seconds` until stopped.
 
         A database that is away is no fault of ours: it is asked again next time.
         """
-        while not stopping.is_set():
+        while not self._stopping.is_set():
             try:
                 if await self._keeper.take_turn(self._holder, self._clock()):
-                    await self._keep(stopping)
+                    await self._keep()
             except DatabaseUnavailable as unavailable:
                 _log.warning("housekeeping_postponed", code=unavailable.code)
             with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), seconds)
+                await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    async def _keep(self, stopping: asyncio.Event) -> None:
+    async def _keep(self) -> None:
         now = self._clock()
         for step in (
             partial(self._keeper.clear_served, now),
             partial(self._keeper.remove_old, now - self._retention, now),
             self._keeper.remove_idle_locks,
         ):
-            while not stopping.is_set() and await step(batch=SMALL_BATCH):
+            while not self._stopping.is_set() and await step(batch=SMALL_BATCH):
                 await self._breathe()
 
     async def _breathe(self) -> None:
