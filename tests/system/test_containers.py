@@ -75,7 +75,8 @@ def verify_a_person(service: httpx.Client) -> dict[str, Any]:
         back = browser.get(chosen.headers["Location"])
         at_the_end = browser.get(back.headers["Location"])
     assert (at_the_end.status_code, at_the_end.url.path) == (200, "/docs")
-    finished = service.post("/v1/callback", json={"user_id": "ana", "session_token": at_the_end.url.params["session_token"]})
+    in_hand = {"verification_id": started["verification"]["id"], "session_token": at_the_end.url.params["session_token"]}
+    finished = service.post("/v1/callback", json={"user_id": "ana", **in_hand})
     answer: dict[str, Any] = finished.json()
     return answer
 

@@ -118,10 +118,11 @@ class Flows:
         foreign = httpx.get(back, timeout=PATIENCE, verify=NO_TLS)
         self.refusals.append(foreign.text)
         returned = query_of(self.browser.get(back).headers["Location"])
+        in_hand = {"verification_id": started["verification"]["id"], "session_token": returned["session_token"]}
         for _ in range(2):
-            self.callback(user, session_token=returned["session_token"])
-        self.callback(self.users[0], session_token=returned["session_token"])
-        self.callback(user, session_token=returned["session_token"] + "x")
+            self.callback(user, **in_hand)
+        self.callback(self.users[0], **in_hand)
+        self.callback(user, **{**in_hand, "session_token": returned["session_token"] + "x"})
 
     def refused(self) -> None:
         """Requests with private values in every place where one might be repeated."""
@@ -139,6 +140,8 @@ class Flows:
             ("POST", "/v1/verifications", {"json": {"user_id": private, "email": 7, private: private}}),
             ("POST", "/v1/verifications", {"json": {"user_id": user, "return_to": f"https://{private}/", "flow": "hosted"}}),
             ("POST", "/v1/callback", {"json": {"user_id": user, "state": private, "code": private}}),
+            ("POST", "/v1/callback", {"json": {"user_id": user, "verification_id": private, "code": private}}),
+            ("GET", "/v1/audit", {"params": {"user_id": private, "action": private}}),
             ("POST", "/v1/callback", {"content": f'{{"{private}"'}),
             ("POST", "/v1/callback", {"content": private * 4000}),
             ("PUT", f"/v1/users/{user}", {"json": {"a": private}}),
@@ -153,7 +156,8 @@ class Flows:
             user = self.new_user()
             started = self.start(user)
             back = query_of(self.at_provider(started["redirect_url"], "denied"))
-            self.callback(user, **{**back, "error_description": description})
+            in_hand = {"verification_id": started["verification"]["id"], **back}
+            self.callback(user, **{**in_hand, "error_description": description})
 
     def stored_errors(self) -> list[Json]:
         found: list[Json] = []

@@ -23,7 +23,7 @@ from tests.harness.tables import Tables, on_postgresql_only
 from tests.system.processes import REPOSITORY, SETTINGS, Workplace
 
 ALEMBIC = Path(sys.executable).parent / "alembic"
-TABLES = {"users", "verifications"}
+TABLES = {"users", "verifications", "audit", "keyring", "leases"}
 
 
 async def on(url: str, work: Callable[[Connection], Any]) -> Any:
@@ -68,7 +68,7 @@ async def test_the_migrated_tables_are_the_tables_of_the_code(database_url: str)
     [
         "ALTER TABLE users ADD COLUMN surplus TEXT",
         "ALTER TABLE verifications DROP COLUMN failure_description",
-        "DROP INDEX ix_verifications_user_id_created_at",
+        "DROP INDEX ix_verifications_user_id_created_at_id",
         "CREATE TABLE surplus (id INTEGER)",
     ],
 )
@@ -126,15 +126,17 @@ async def test_on_postgresql_every_column_has_a_type_of_its_own(database_url: st
         " WHERE table_schema = 'public' AND table_name <> 'alembic_version'"
     )
     found = {(each["table_name"], each["column_name"]): each["data_type"] for each in columns}
-    moments = {key for key in found if key[1].endswith("_at")}
+    moments = {key for key in found if key[1].endswith("_at") or key[1] in {"at", "held_until"}}
     sealed = {key for key in found if key[1].startswith("sealed_")}
-    assert len(moments) == 7
+    assert len(moments) == 9
     assert {found[key] for key in moments} == {"timestamp with time zone"}
-    assert len(sealed) == 5
+    assert len(sealed) == 7
     assert {found[key] for key in sealed} == {"bytea"}
     others = {key[1]: found[key] for key in found.keys() - moments - sealed}
     assert {name: kind for name, kind in others.items() if kind not in {"text", "character varying"}} == {
         "completed": "boolean",
+        "omit_state": "boolean",
+        "counted": "boolean",
         "revision": "integer",
     }
 

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -16,8 +17,9 @@ from app.core.domain import FailureCode
 from app.core.failures import CATALOGUE
 from app.main import create_app
 from app.sandbox import Sandbox
+from app.storage.encryption import Cipher
 from tests.harness.provider import ProviderHost
-from tests.harness.service import ENCRYPTION_KEY, REDIRECT_SECRET, Service, settings_for
+from tests.harness.service import ENCRYPTION_KEY, REDIRECT_SECRET, Service, query_of, settings_for
 from tests.harness.tables import Tables, on_postgresql_only, on_sqlite_only
 from tests.harness.waiting import PATIENCE
 from tests.system.callers import Caller
@@ -69,9 +71,19 @@ def moment(timestamp: str) -> str:
 async def refuse(service: Service, user_id: str) -> str:
     """A login that the person refused; returns the attempt's id."""
     started = await service.start(user_id, force=True)
-    answer = await service.finish(user_id, started, **REFUSAL, iss=service.settings.provider.issuer)
+    state = query_of(started["redirect_url"])["state"]
+    answer = await service.finish(user_id, started, **REFUSAL, state=state, iss=service.settings.provider.issuer)
     verification_id: str = answer["verification"]["id"]
     return verification_id
+
+
+async def put_on_file(service: Service, *, error: str | None = None, **members: Any) -> None:
+    """Make the record one that another version has sealed, which takes in what this one refuses."""
+    value = {"revision": 1, "completed": False, **members}
+    columns = {"revision": 1, "completed": False, "identity_id": members.get("identity_id"), "error": error}
+    columns["sealed_record"] = Cipher([ENCRYPTION_KEY]).seal(f"user\n{USER}", value)
+    insert = f"INSERT INTO users (user_id, {', '.join(columns)}) VALUES (:user_id, :{', :'.join(columns)})"  # noqa: S608
+    assert await Tables(service).change(insert, user_id=USER, **columns) == 1
 
 
 async def test_a_terminal_shows_that_a_user_is_verified_and_nothing_personal(
@@ -145,18 +157,17 @@ async def test_the_end_of_a_verification_follows_the_settings(
 
 @on_sqlite_only
 async def test_an_error_of_another_version_is_told_of_as_one(work: Workplace, settings: dict[str, str], service: Service) -> None:
-    await refuse(service, USER)
-    await Tables(service).change("UPDATE users SET error = 'telepathy_failed: ana@private.example'")
+    failure = {"code": "telepathy_failed", "description": "ana@private.example"}
+    await put_on_file(service, failure=failure, error="telepathy_failed: ana@private.example")
     shown = fields(work.run_in_terminal("user", USER, settings=settings)[1])
-    assert shown["last error"] == "one that this version does not know; --json shows it"
+    assert shown["last error"] == f"authorization_error: {CATALOGUE[FailureCode.AUTHORIZATION_ERROR].detail}"
 
 
 @on_sqlite_only
 async def test_what_a_provider_sent_cannot_command_the_terminal(
     work: Workplace, settings: dict[str, str], service: Service
 ) -> None:
-    await service.verify(USER)
-    await Tables(service).change("UPDATE users SET identity_id = :id", id="\x1b[2Jid\u202e[red]x")
+    await put_on_file(service, identity_id="\x1b[2Jid\u202e[red]x")
     shown = fields(work.run_in_terminal("user", USER, settings=settings)[1])
     assert shown["identity"] == r"\u001b[2Jid\u202e[red]x"
 
@@ -355,9 +366,7 @@ async def test_a_reset_has_the_effects_of_the_apis(
     ours, theirs = await tables.user("by-command"), await tables.user("by-api")
     assert ours
     assert theirs
-    for row in (ours, theirs):
-        assert row["reset_at"]
-    own = ("user_id", "reset_at", "sealed_evidence", "interview_id")
+    own = ("user_id", "sealed_record", "interview_id")
     assert {name: ours[name] for name in ours if name not in own} == {name: theirs[name] for name in theirs if name not in own}
     assert (ours["identity_id"] is None, ours["completed"]) == (forget, None)
     for user_id in ("by-command", "by-api"):

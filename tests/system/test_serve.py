@@ -165,7 +165,7 @@ def test_the_log_names_routes_and_attempts_and_nothing_of_a_person(work: Workpla
     requests = [event for event in events if event["event"] == "request" and event["route"] != "/healthz"]
     assert [event["status"] for event in requests] == statuses
     assert {event["route"] for event in requests} == {
-        *("/v1/verifications", "/v1/callback", "/v1/users/{user_id}", "/v1/users/{user_id}/reset", "/readyz", None),
+        *("/v1/verifications", "/v1/callback", "/v1/users/{user_id}", "/v1/users/{user_id}/reset", "/v1/audit", "/readyz", None),
     }
     assert all(event["request_id"] and event["method"] and event["duration_ms"] >= 0 for event in requests)
     assert {event.get("caller") for event in requests} == {"root", None}
@@ -203,9 +203,10 @@ def provoke(client: httpx.Client, work: Workplace) -> tuple[list[int], list[str]
     ]
     with closing(sqlite3.connect(work.folder / "idv.db")) as database, database:
         database.execute("UPDATE verifications SET status = 'marked-4711'")
-    responses.append(client.post("/v1/callback", json=callback))
+        database.execute("UPDATE audit SET action = 'marked-4711'")
+    responses += [client.post("/v1/callback", json=callback), client.get("/v1/audit")]
     statuses = [response.status_code for response in responses]
-    assert statuses == [200, 409, 200, 200, 422, 200, 404, 422, 413, 401, 200, 405, 500]
+    assert statuses == [200, 409, 200, 200, 422, 200, 404, 422, 413, 401, 200, 405, 404, 500]
     claim = responses[2].json()["claims"]["https://incode.com/idv"]
     assert len(claim["pii"]) >= 4
     return statuses, [
