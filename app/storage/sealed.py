@@ -97,7 +97,7 @@ class Seals:
             record.completed_at,
             record.interview_id,
             record.identity_id,
-            error_text(record.failure) if record.failure else None,
+            _error(value.get("failure")),
         )
         return record if beside == sealed else NOT_AUTHENTIC
 
@@ -245,6 +245,13 @@ def _failure(value: Mapping[str, Json] | None) -> Failure | None:
     code, description = value["code"], value.get("description")
     # A newer version may know more codes; what it says about the person cannot be known here.
     return Failure(FailureCode(code), description) if code in set(FailureCode) else Failure(FailureCode.AUTHORIZATION_ERROR, code)
+
+
+def _error(value: Mapping[str, Json] | None) -> str | None:
+    """The failure as the column beside it has it: with the code that was sealed, which a newer version alone may know."""
+    if value is None:
+        return None
+    return f"{value['code']}: {value['description']}" if value.get("description") else str(value["code"])
 
 
 def _evidence_value(evidence: Evidence | None) -> Json:

@@ -513,7 +513,7 @@ def _attempt(row: Row[Any]) -> Attempt | None:
             auth_overall_status=_parsed(row.auth_overall_status),
             failure=Failure(FailureCode(code), description) if code else None,
         )
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return attempt if attempt.created_at and attempt.expires_at else None
 
