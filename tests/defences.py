@@ -368,6 +368,33 @@ DEFENCES = (
         "tests/api/test_decisions.py",
     ),
     Defence(
+        "attempts are counted with the user's row locked",
+        "app/storage/store.py",
+        "record = self._seals.record(await _lock_user(connection, user_id))",
+        'found = (await connection.execute(_USER, {"user_id": user_id})).one_or_none()\n'
+        "            record = self._seals.record(found) if found else None",
+        "tests/attacks/test_races.py",
+        "waits_for_whoever",
+    ),
+    Defence(
+        "a start uses the record as it is when the attempt is put on file",
+        "app/flows/start.py",
+        "            return await self._begin(request, flow, started_by)\n",
+        "            new = type(self)._new_attempt\n"
+        "            self._new_attempt = lambda *given: new(self, *given[:3], record, given[4])\n"
+        "            return await self._begin(request, flow, started_by)\n",
+        "tests/attacks/test_races.py",
+        "under_way",
+    ),
+    Defence(
+        "an answer is about the attempt that the caller has in hand",
+        "app/flows/hosted.py",
+        "if (session.user_id, session.verification_id) != (attempt.user_id, attempt.id):",
+        "if session.user_id != attempt.user_id:",
+        "tests/attacks/test_tokens.py",
+        "confirmation_of_one_payment",
+    ),
+    Defence(
         "the first browser wins",
         "app/storage/store.py",
         "                verifications.c.browser_digest.is_(None),\n",
@@ -429,6 +456,14 @@ DEFENCES = (
         "if (session.user_id, session.verification_id) != (attempt.user_id, attempt.id):",
         "if session.verification_id != attempt.id:",
         "tests/api/test_hosted_attacks.py",
+    ),
+    Defence(
+        "a session token counts only as it was issued",
+        "app/flows/hosted.py",
+        "if not hmac.compare_digest(returned.token_digest, token_digest):",
+        "if False:",
+        "tests/attacks/test_tokens.py",
+        "whoever_knows",
     ),
     Defence(
         "a session token lives for 5 minutes",
@@ -571,6 +606,69 @@ DEFENCES = (
         "        if named != owner:\n            raise Unreadable\n",
         "",
         "tests/api/test_keeping.py",
+    ),
+    Defence(
+        "what decides stands inside the sealed record as well",
+        "app/storage/sealed.py",
+        "return record if beside == sealed else NOT_AUTHENTIC",
+        "return record",
+        "tests/attacks/test_rows.py",
+        "a_record_that_was_changed",
+    ),
+    Defence(
+        "an older sealed record is told by the count of writes",
+        "app/storage/sealed.py",
+        '            value.get("revision"),\n            record.completed,\n',
+        "            row.revision,\n            record.completed,\n",
+        "tests/attacks/test_rows.py",
+        "an_older_sealed_record",
+    ),
+    Defence(
+        "an attempt's sealed values name the attempt and its times",
+        "app/storage/sealed.py",
+        "        timestamp(attempt.created_at),\n        timestamp(attempt.expires_at),\n",
+        "",
+        "tests/attacks/test_rows.py",
+        "verifies_nobody_else and (created_at or expires_at)",
+    ),
+    Defence(
+        "an attempt's sealed values name its flow and its purpose",
+        "app/storage/sealed.py",
+        '        attempt.flow,\n        attempt.purpose,\n        "omit_state"',
+        '        "omit_state"',
+        "tests/attacks/test_rows.py",
+        "verifies_nobody_else and purpose",
+    ),
+    Defence(
+        "nothing made up in a row brings the service to fall",
+        "app/storage/store.py",
+        "except (ValueError, RecursionError):",
+        "except ValueError:",
+        "tests/attacks/test_rows.py",
+        "verifies_nobody_else and auth_overall",
+    ),
+    Defence(
+        "what an administrator does is recorded in the same transaction",
+        "app/storage/store.py",
+        "            await audit.add(connection, entry)\n"
+        "            await audit.forget_user(connection, self._seals, user_id)\n"
+        "        await",
+        "        async with self._database.transaction() as connection:\n"
+        "            await audit.add(connection, entry)\n"
+        "            await audit.forget_user(connection, self._seals, user_id)\n"
+        "        await",
+        "tests/attacks/test_rows.py",
+        "cannot_be_recorded",
+    ),
+    Defence(
+        "what has served its time is cleared",
+        "app/storage/keeping.py",
+        "                sealed_request=None,\n"
+        "                sealed_outcome=None,\n"
+        "                sealed_return=None,\n"
+        "                sealed_answer=None,\n",
+        "",
+        "tests/api/test_housekeeping.py",
     ),
     Defence(
         "what is erased is gone from the file",

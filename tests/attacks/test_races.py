@@ -1,0 +1,208 @@
+"""Everything at once, on several processes over one database: whatever the order, the promises hold."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.conftest import MakeService
+from tests.harness.browser import Browser
+from tests.harness.clock import Clock
+from tests.harness.provider import PUBLIC_URL
+from tests.harness.service import EMAIL, Json, Service, enrol, gist, query_of
+from tests.harness.tables import Tables, on_postgresql_only
+from tests.harness.waiting import PATIENCE, arrivals
+
+HOSTED = {"public_url": PUBLIC_URL, "return_urls": "https://tenant.example/continue"}
+ANA = "auth0|ana"
+PEOPLE = (EMAIL, "eve@example.com", "bob@example.com")
+LIMIT = 6
+PROCESSES = 3
+# What may be said of a request that came at a bad moment; anything else is a fault of ours.
+REFUSALS = {
+    "verification_not_found", "verification_already_finished", "callback_in_progress", "session_token_invalid",
+    "database_unavailable",
+}  # fmt: skip
+
+Operation = Coroutine[Any, Any, httpx.Response]
+
+
+class Crowd:
+    """All that can be done about one user, each time on another of the processes."""
+
+    def __init__(self, services: list[Service], choice: random.Random) -> None:
+        self.services = services
+        self.choice = choice
+
+    @property
+    def one(self) -> Service:
+        return self.choice.choice(self.services)
+
+    def start(self) -> Operation:
+        return self.one.idp.post("/v1/verifications", json={"user_id": ANA, "force": True})
+
+    def status(self) -> Operation:
+        return self.one.idp.get(f"/v1/users/{ANA}")
+
+    def reset(self) -> Operation:
+        return self.one.admin.post(f"/v1/users/{ANA}/reset", json={"identity": self.choice.choice([True, False])})
+
+    def erase(self) -> Operation:
+        return self.one.admin.delete(f"/v1/users/{ANA}")
+
+    def finish(self, started: Json, in_hand: dict[str, str]) -> Operation:
+        return self.one.send_callback(ANA, started, **in_hand)
+
+
+async def in_hand(crowd: Crowd) -> list[tuple[Json, dict[str, str]]]:
+    """Relay attempts with their codes, and hosted ones with their tokens, of different people."""
+    found = []
+    for person in PEOPLE[:2]:
+        started = await crowd.one.start(ANA, email=person)
+        found.append((started, await crowd.one.visit(started, person=person)))
+        started = await crowd.one.start(ANA, email=person, flow="hosted")
+        async with Browser(crowd.one) as browser:
+            arrived = await browser.go_through(started, person=person)
+        found.append((started, {"session_token": arrived["session_token"]}))
+    return found
+
+
+def codes_of(answers: list[httpx.Response]) -> Counter[str]:
+    """How often each refusal was given; whatever is no answer of ours fails here."""
+    refused = Counter(str(answer.json()["code"]) for answer in answers if answer.status_code >= httpx.codes.BAD_REQUEST)
+    assert set(refused) <= REFUSALS, refused
+    return refused
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_everything_at_once(make_service: MakeService, clock: Clock, seed: int) -> None:
+    services = [await make_service(**HOSTED, attempt_limit=LIMIT) for _ in range(PROCESSES)]
+    crowd = Crowd(services, random.Random(seed))  # noqa: S311  an order, no secret
+    callbacks = await in_hand(crowd)
+    doing = [crowd.start() for _ in range(2 * LIMIT)] + [crowd.status() for _ in range(4)]
+    doing += [crowd.finish(*callback) for callback in callbacks for _ in range(3)]
+    doing += [crowd.reset()] + ([crowd.erase()] if seed % 2 else [])
+    crowd.choice.shuffle(doing)
+
+    answers = await asyncio.gather(*doing)
+
+    codes_of(answers)
+    exchanged = Counter(request.parameters["code"] for request in services[0].sandbox.requests if request.endpoint == "token")
+    assert set(exchanged.values()) <= {1}
+    attempts = await Tables(services[0]).attempts(ANA)
+    assert sum(row["status"] == "pending" and bool(row["counted"]) for row in attempts) <= LIMIT
+    statuses = [await service.status(ANA) for service in services]
+    assert all(status == statuses[0] for status in statuses)
+    record = statuses[0]["app_metadata"]
+    if statuses[0]["verified"]:
+        assert record["incode_idv"]["identity_id"] == record["incode_identity_id"]
+    for status in (answer.json() for answer in answers if answer.request.method == "GET"):
+        assert status["verified"] is (status["claims"] != {})
+
+
+async def test_the_first_of_many_people_is_the_one_who_is_enrolled(make_service: MakeService) -> None:
+    services = [await make_service(**HOSTED) for _ in range(PROCESSES)]
+    crowd = Crowd(services, random.Random(1))  # noqa: S311  an order, no secret
+    callbacks = await in_hand(crowd)
+
+    answers = await asyncio.gather(*(crowd.finish(*callback) for callback in callbacks for _ in range(2)))
+
+    codes_of(answers)
+    decisions = [answer.json() for answer in answers if answer.status_code == httpx.codes.OK]
+    enrolled = {each["verification"]["identity_id"] for each in decisions if each["reason"] == "verified"}
+    assert len(enrolled) == 1
+    assert {each["reason"] for each in decisions} == {"verified", "identity_mismatch"}
+    status = await services[0].status(ANA)
+    assert {status["app_metadata"]["incode_identity_id"]} == enrolled
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_an_erasure_at_the_end_of_everything_is_final(make_service: MakeService, seed: int) -> None:
+    """What was begun before cannot bring the user back; only a start that comes after it begins anew."""
+    services = [await make_service(**HOSTED) for _ in range(PROCESSES)]
+    crowd = Crowd(services, random.Random(seed))  # noqa: S311  an order, no secret
+    callbacks = await in_hand(crowd)
+    with services[0].sandbox.hold("token") as gate:
+        doing = [asyncio.create_task(crowd.finish(*callback)) for callback in callbacks]
+        await arrivals(gate, 2)
+        erased = await crowd.erase()
+    answers = await asyncio.gather(*doing)
+
+    assert erased.status_code == httpx.codes.NO_CONTENT
+    codes_of(answers)
+    status = await services[0].status(ANA)
+    assert (status["reason"], status["claims"], status["app_metadata"]) == ("never_verified", {}, {})
+    assert await Tables(services[0]).user(ANA) is None
+    assert await Tables(services[0]).attempts(ANA) == []
+
+
+@pytest.mark.parametrize("ordered", ["erased", "identity forgotten"])
+async def test_a_start_under_way_uses_nothing_of_what_went_meanwhile(
+    make_service: MakeService, clock: Clock, ordered: str
+) -> None:
+    service, other = [await make_service() for _ in range(2)]
+    await enrol(service, clock, ANA)
+    clock.advance(days=40)
+    with service.sandbox.hold("discovery") as gate:
+        starting = asyncio.create_task(service.start(ANA, email=EMAIL))
+        await arrivals(gate)
+        if ordered == "erased":
+            assert (await other.admin.delete(f"/v1/users/{ANA}")).status_code == httpx.codes.NO_CONTENT
+        else:
+            await other.admin.post(f"/v1/users/{ANA}/reset", json={"identity": True})
+    started = await starting
+
+    assert gist(started) == ("redirect", "never_verified" if ordered == "erased" else "not_verified")
+    assert query_of(started["redirect_url"])["login_hint"] == EMAIL
+    assert not started["app_metadata"].get("incode_identity_id")
+    if ordered == "erased":
+        assert started["app_metadata"] == {}
+
+
+@pytest.mark.parametrize("begun", [LIMIT, LIMIT - 1])
+async def test_starts_at_once_on_all_processes_stay_within_the_limit(make_service: MakeService, begun: int) -> None:
+    services = [await make_service(attempt_limit=LIMIT) for _ in range(PROCESSES)]
+    crowd = Crowd(services, random.Random(begun))  # noqa: S311  an order, no secret
+    for _ in range(LIMIT - begun):
+        await crowd.start()
+
+    answers = await asyncio.gather(*(crowd.start() for _ in range(4 * LIMIT)))
+
+    codes_of(answers)
+    assert sum(answer.json()["action"] == "redirect" for answer in answers) == begun
+    assert len(await Tables(services[0]).attempts(ANA)) == LIMIT
+
+
+@on_postgresql_only
+async def test_a_start_waits_for_whoever_holds_the_users_row(make_service: MakeService) -> None:
+    """Whoever did not wait would count the attempts before the last of them is on file."""
+    service = await make_service(attempt_limit=1)
+    await service.start("auth0|eve")
+    tables = Tables(service)
+    holder = create_async_engine(tables.url)
+    async with holder.connect() as connection:
+        await connection.begin()
+        await connection.execute(text("INSERT INTO users (user_id, revision) VALUES (:user_id, 0)"), {"user_id": ANA})
+        starting = asyncio.create_task(service.start(ANA))
+        await _waits_or_is_done(tables, starting)
+        columns = [name for name in (await tables.attempts("auth0|eve"))[0] if name not in {"id", "user_id"}]
+        copy = f"INSERT INTO verifications (id, user_id, {', '.join(columns)}) SELECT :id, :user_id, {', '.join(columns)}"
+        await connection.execute(text(f"{copy} FROM verifications"), {"id": f"idv_{1:032x}", "user_id": ANA})
+        await connection.commit()
+    await holder.dispose()
+
+    assert gist(await starting) == ("continue", "too_many_attempts")
+
+
+async def _waits_or_is_done(tables: Tables, starting: "asyncio.Task[Json]") -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not starting.done():
+            if await tables.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                return
+            await asyncio.sleep(0.01)
