@@ -16,7 +16,6 @@ from app.core.domain import (
     Failure,
     FailureCode,
     Flow,
-    HostedAddresses,
     Purpose,
     Reason,
     RequestSecrets,
@@ -59,7 +58,6 @@ class Starting:
         requests: AuthorizationRequests,
         rules: Rules,
         addresses: Addresses,
-        hosted: HostedAddresses,
         lifetime: timedelta,
         clock: Clock,
     ) -> None:
@@ -67,7 +65,6 @@ class Starting:
         self._requests = requests
         self._rules = rules
         self._addresses = addresses
-        self._hosted = hosted
         self._lifetime = lifetime
         self._clock = clock
 
@@ -111,7 +108,7 @@ class Starting:
         if isinstance(planned, Decision):
             return planned
         if flow is Flow.HOSTED:
-            url = self._hosted.launch_url(planned.attempt.id)
+            url = self._addresses.launch_url(planned.attempt)
         else:
             url = await self._requests.url(planned.attempt, planned.secrets, planned.login_hint)
         return decisions.redirect(planned.reason, url, planned.record, planned.attempt)
@@ -143,7 +140,7 @@ class Starting:
 
     def _secrets(self, request: StartRequest, flow: Flow, login_hint: str | None) -> RequestSecrets:
         if flow is Flow.HOSTED:
-            return hosted_secrets(self._hosted.callback_url, login_hint)
+            return hosted_secrets(self._addresses.callback_url, login_hint)
         return relay_secrets(request.redirect_uri or self._addresses.redirect_uris[0])
 
     def _way_back(self, request: StartRequest) -> WayBack:

@@ -17,6 +17,7 @@ from app.api.reference import examples
 from app.sandbox.signing import SigningKey
 from tests.harness.clock import Clock
 from tests.harness.service import IDP_KEY, Json, Service
+from tests.integrations.documents import Exchange
 
 WEBHOOK_SECRET = "v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_WEBHOOK_SECRET = "v1,whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -119,11 +120,12 @@ class Tenant:
 
 
 class Vendors:
-    """The identity providers in front of one service, each with what it proves itself by."""
+    """The identity providers in front of one service, each with what it proves itself by; `exchanges` is what was said."""
 
     def __init__(self, service: Service, key: SigningKey, clock: Clock) -> None:
         self.service = service
         self.key = key
+        self.exchanges: list[Exchange] = []
         self._clock = clock
 
     def proof(self, path: str, body: bytes) -> dict[str, str]:
@@ -150,4 +152,5 @@ class Vendors:
         assert response.status_code == 200, response.text
         assert response.headers["Content-Type"] == "application/json"
         answer: Json = response.json()
+        self.exchanges.append(Exchange("POST", f"/v1/hooks/{path}", body, response.status_code, answer))
         return answer

@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 
-# Where Debian keeps servers, which not everybody's PATH names.
-PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"))
+# Where Debian keeps servers and Go its program, which not everybody's PATH names.
+PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/usr/local/go/bin"))
 
 
 def program_or_skip(*names: str) -> str:

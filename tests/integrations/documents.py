@@ -1,6 +1,6 @@
 """The HTTP that the pages of docs/integrations show, held against what was really said.
 
-A page shows an exchange as a block of `http`: method and path, the request's JSON, the status, the answer's JSON. "…" stands for
+A page shows an exchange as a block of `http`: method and path, the request's JSON, the status, the answer's JSON. «…» stands for
 any text. A request is shown whole; of an answer, members may be left out.
 """
 
@@ -65,6 +65,8 @@ def _is(shown: Exchange, real: Exchange) -> bool:
 def _fits(shown: Any, real: Any) -> bool:
     if isinstance(shown, dict):
         return isinstance(real, dict) and all(name in real and _fits(value, real[name]) for name, value in shown.items())
+    if isinstance(shown, list):
+        return isinstance(real, list) and len(shown) == len(real) and all(map(_fits, shown, real))
     if isinstance(shown, str) and "…" in shown:
         return isinstance(real, str) and bool(re.fullmatch(".+".join(map(re.escape, shown.split("…"))), real))
     return type(shown) is type(real) and bool(shown == real)

@@ -42,10 +42,12 @@ def recording(service: str) -> Iterator[Recording]:
             headers = {name: self.headers[name] for name in ("Authorization", "Content-Type") if name in self.headers}
             answer = client.request(self.command, service + self.path, content=body, headers=headers)
             said = json.loads(body) if body else None
-            recorded.exchanges.append(Exchange(self.command, self.path, said, answer.status_code, answer.json()))
+            heard = answer.json() if answer.content else None
+            recorded.exchanges.append(Exchange(self.command, self.path, said, answer.status_code, heard))
             self.send_response(answer.status_code)
-            self.send_header("Content-Type", answer.headers["Content-Type"])
-            self.send_header("Content-Length", str(len(answer.content)))
+            if answer.content:
+                self.send_header("Content-Type", answer.headers["Content-Type"])
+                self.send_header("Content-Length", str(len(answer.content)))
             self.end_headers()
             self.wfile.write(answer.content)
 
