@@ -297,10 +297,10 @@ async def test_which_flow_is_meant_and_where_the_browser_returns(make_service: M
     both = await make_service(**HOSTED)
     assert (await both.start(USER))["verification"]["flow"] == "relay"
     alone = await make_service(
-        public_url=PUBLIC_URL, redirect_uri=None, return_urls=f"{RETURN_TO}?client=a,https://other.example/back"
+        public_url=PUBLIC_URL, redirect_uri="", return_urls=f"{RETURN_TO}?client=a,https://other.example/back"
     )
     assert (await alone.start(USER))["verification"]["flow"] == "hosted"
-    auth0 = await make_service(public_url=LOOPBACK_URL, redirect_uri=None, auth0_domain="tenant.us.auth0.com")
+    auth0 = await make_service(public_url=LOOPBACK_URL, redirect_uri="", auth0_domain="tenant.us.auth0.com")
     for service, body, arrives in (
         (alone, {}, f"{RETURN_TO}?client=a&session_token="),
         (alone, {"return_to": "https://other.example/back?x=1"}, "https://other.example/back?x=1&session_token="),
@@ -316,7 +316,7 @@ async def test_which_flow_is_meant_and_where_the_browser_returns(make_service: M
     ("settings", "body", "field"),
     [
         ({"return_urls": ""}, {"flow": "hosted"}, "body.flow"),
-        ({"redirect_uri": None}, {"flow": "relay"}, "body.flow"),
+        ({**HOSTED, "redirect_uri": ""}, {"flow": "relay"}, "body.flow"),
         (HOSTED, {"flow": "hosted", "omit_state": True}, "body.omit_state"),
         (HOSTED, {"flow": "relay", "return_to": RETURN_TO}, "body.return_to"),
         (HOSTED, {"flow": "relay", "state": "x"}, "body.state"),

@@ -2,13 +2,16 @@
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Awaitable, Callable
 from html.parser import HTMLParser
 
 import httpx
 import pytest
+from asgi_correlation_id import correlation_id
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from app.api.browser import accepted_language
 from app.api.page_words import LABELS, PAGES, PREVIEW
@@ -16,7 +19,6 @@ from app.api.pages import Pages
 from app.core.messages import LANGUAGES, Language
 from app.flows.hosted import PageKind
 from app.sandbox import Sandbox
-from app.telemetry.logs import configure_logging
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
@@ -102,12 +104,15 @@ PROVOKED: dict[PageKind, Callable[[Scene], Awaitable[httpx.Response]]] = {
 }
 TRY_AGAIN = {PageKind.IN_PROGRESS, PageKind.PROVIDER_DOWN, PageKind.UNAVAILABLE}
 WITH_STATE = "https://tenant.example/continue?state=callers-own-state"
-# Nobody has launched where the provider is down: whoever holds the link may still become the browser that began.
+# Nobody has launched where the provider is down or the request cannot be opened: whoever holds the link may still become the
+# browser that began.
 WAYS_BACK = {
     PageKind.FOREIGN_BROWSER: ["https://tenant.example/"],
     PageKind.OTHER_TAB: ["https://tenant.example/"],
     PageKind.PROVIDER_DOWN: [WITH_STATE],
     PageKind.EXPIRED: [WITH_STATE],
+    PageKind.FINISHED: [WITH_STATE],
+    PageKind.UNREADABLE: [WITH_STATE],
 }
 WITHOUT_ATTEMPT = {PageKind.BAD_LINK, PageKind.UNAVAILABLE}
 
@@ -115,13 +120,13 @@ WITHOUT_ATTEMPT = {PageKind.BAD_LINK, PageKind.UNAVAILABLE}
 @pytest.mark.parametrize("kind", PROVOKED)
 @on_sqlite_only
 async def test_each_page_tells_a_person_what_to_do_and_an_attacker_nothing(
-    make_service: MakeService, clock: Clock, sandbox: Sandbox, kind: PageKind, capsys: pytest.CaptureFixture[str]
+    make_service: MakeService, clock: Clock, sandbox: Sandbox, kind: PageKind
 ) -> None:
-    configure_logging("debug", "json")
     service = await make_service(**HOSTED)
     started = await service.start(USER, flow="hosted", email="mei@example.com", state="callers-own-state")
-    async with Browser(service) as browser:
-        response = await PROVOKED[kind](Scene(service, browser, started, clock, sandbox))
+    with capture_logs([merge_contextvars, with_the_requests_id]) as logged:
+        async with Browser(service) as browser:
+            response = await PROVOKED[kind](Scene(service, browser, started, clock, sandbox))
     words = PAGES[kind]["en"]
     assert response.status_code == (503 if kind in TRY_AGAIN else 400)
     assert_is_a_careful_page(response)
@@ -130,7 +135,11 @@ async def test_each_page_tells_a_person_what_to_do_and_an_attacker_nothing(
     shown = response.text.replace(WITH_STATE, "")
     for secret in (USER, "mei@example.com", "callers-own-state", "mark", "code"):
         assert secret not in shown.partition("<style>")[0] + shown.partition("</style>")[2], secret
-    assert_is_found_again(response, started, kind, capsys.readouterr().out)
+    assert_is_found_again(response, started, kind, logged)
+
+
+def with_the_requests_id(_: object, __: str, event: EventDict) -> EventDict:
+    return {**event, "request_id": correlation_id.get()}
 
 
 def assert_is_a_careful_page(response: httpx.Response) -> None:
@@ -151,15 +160,14 @@ def assert_is_a_careful_page(response: httpx.Response) -> None:
     assert "unsafe" not in policy
 
 
-def assert_is_found_again(response: httpx.Response, started: Json, kind: PageKind, log: str) -> None:
+def assert_is_found_again(response: httpx.Response, started: Json, kind: PageKind, logged: list[EventDict]) -> None:
     """The reference is the attempt's id, or the request's where there is no attempt, and stands in the log."""
     [reference] = re.findall(r"<span>([^<]+)</span>", response.text)
     expected = response.headers["X-Request-ID"] if kind in WITHOUT_ATTEMPT else started["verification"]["id"]
     assert reference == expected
-    events = [json.loads(line) for line in log.splitlines() if '"page"' in line]
-    found = [event for event in events if event.get("page") == kind]
+    found = [event for event in logged if event.get("page") == kind]
     assert found
-    assert reference in {found[-1]["verification"], found[-1]["request_id"]}
+    assert reference in {found[-1].get("verification"), found[-1]["request_id"]}
 
 
 async def test_the_code_does_not_stay_in_the_address_bar(make_service: MakeService) -> None:

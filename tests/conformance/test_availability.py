@@ -7,6 +7,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from functools import partial
 
 import pytest
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from app.sandbox.observation import Endpoint
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
 from tests.harness.provider import ProviderHost
-from tests.harness.service import USER, Json, Service, enrol, gist
+from tests.harness.service import USER, Json, Service, enrol, gist, until_answered
 from tests.harness.tables import on_sqlite_only
 from tests.harness.tampering import TamperedProvider
 from tests.harness.waiting import arrivals
@@ -207,10 +208,14 @@ async def test_unknown_keys_at_once_cost_one_refetch(make_service: MakeService, 
     visits = [(one, await service.visit(one)) for one in started]
 
     with service.sandbox.hold("jwks") as gate:
-        callbacks = [asyncio.create_task(service.finish(one["verification"]["user_id"], one, **back)) for one, back in visits]
+        callbacks = [
+            asyncio.create_task(until_answered(partial(service.send_callback, one["verification"]["user_id"], one, **back)))
+            for one, back in visits
+        ]
         await arrivals(gate)
 
-    assert {gist(decision) for decision in await asyncio.gather(*callbacks)} == {("continue", "id_token_invalid")}
+    answers = await asyncio.gather(*callbacks)
+    assert {gist(answer.json()) for answer in answers} == {("continue", "id_token_invalid")}
     assert service.asked("jwks") == 1
 
 
