@@ -202,8 +202,8 @@ DEFENCES = (
     ),
     Defence(
         "a megabyte is no name",
-        "app/flows/verdict.py",
-        'return value not in (None, "") and _fits(value, MAX_PII_BYTES)',
+        "app/core/evidence.py",
+        'return value not in (None, "") and fits(value, MAX_PII_BYTES)',
         'return value not in (None, "")',
         "tests/unit/flows/test_verdict.py",
     ),

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from app.core.domain import Evidence, Json, Tokens, Verdict
+from app.core.evidence import is_usable_score, kept_userinfo, personal_data, status_text, usable_id
 from app.oidc import Authentication, IdTokenInvalid
-
-PII_CLAIMS = ("name", "given_name", "family_name", "birthdate", "email", "phone_number", "address")
-MAX_USERINFO_BYTES = 16 * 1024
-MAX_PII_BYTES = 4 * 1024
-MAX_ID_LENGTH = 255
 
 
 def read_verdict(authentication: Authentication, *, keep_tokens: bool) -> Verdict:
@@ -21,12 +16,12 @@ def read_verdict(authentication: Authentication, *, keep_tokens: bool) -> Verdic
     """
     claims, userinfo = authentication.id_token, authentication.userinfo or {}
     evidence = Evidence(
-        interview_id=_id_of(claims, "interview_id") or _usable_id(userinfo.get("interview_id")),
-        identity_id=_id_of(claims, "identity_id") or _usable_id(userinfo.get("identity_id")),
+        interview_id=_id_of(claims, "interview_id") or usable_id(userinfo.get("interview_id")),
+        identity_id=_id_of(claims, "identity_id") or usable_id(userinfo.get("identity_id")),
         auth_overall_score=_score(claims.get("auth_overall_score")),
-        auth_overall_status=_status(claims.get("auth_overall_status")),
-        pii={name: userinfo[name] for name in PII_CLAIMS if _is_usable_pii(userinfo.get(name))},
-        userinfo=userinfo if authentication.userinfo is not None and _fits(userinfo, MAX_USERINFO_BYTES) else None,
+        auth_overall_status=status_text(claims.get("auth_overall_status")),
+        pii=personal_data(userinfo),
+        userinfo=kept_userinfo(userinfo) if authentication.userinfo is not None else None,
         tokens=_tokens(authentication) if keep_tokens else None,
     )
     return Verdict(evidence, userinfo_answered=authentication.userinfo is not None)
@@ -36,38 +31,15 @@ def _id_of(claims: Mapping[str, Json], name: str) -> str | None:
     value = claims.get(name)
     if value is None or value == "":
         return None
-    if (usable := _usable_id(value)) is None:
+    if (usable := usable_id(value)) is None:
         raise IdTokenInvalid(name)
     return usable
 
 
-def _usable_id(value: Json) -> str | None:
-    if isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable():
-        return value
-    return None
-
-
 def _score(value: Json) -> Json:
-    if value is None or isinstance(value, int | float):
-        return value
-    if isinstance(value, str) and len(value) <= MAX_ID_LENGTH:
-        return value
-    raise IdTokenInvalid("auth_overall_score")
-
-
-def _status(value: Json) -> str | None:
-    if value is None or isinstance(value, str):
-        return value if value is None else value[:MAX_ID_LENGTH]
-    return json.dumps(value)[:MAX_ID_LENGTH]
-
-
-def _is_usable_pii(value: Json) -> bool:
-    # The claim goes into tokens, and these into HTTP headers: a provider's megabyte would lock the person out everywhere.
-    return value not in (None, "") and _fits(value, MAX_PII_BYTES)
-
-
-def _fits(value: Json, size: int) -> bool:
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) <= size
+    if not is_usable_score(value):
+        raise IdTokenInvalid("auth_overall_score")
+    return value
 
 
 def _tokens(authentication: Authentication) -> Tokens:
