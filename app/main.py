@@ -226,6 +226,7 @@ def _services(settings: Settings, database: Database, provider: RelyingParty, me
             addresses=settings.addresses,
             lifetime=settings.lifetime,
             clock=clock,
+            adopts=settings.adopt_app_metadata,
         ),
         relay=RelayFlow(store=store, exchange=exchange, answers=answers, clock=clock),
         hosted=HostedFlow(

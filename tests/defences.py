@@ -208,6 +208,39 @@ DEFENCES = (
         "tests/unit/flows/test_verdict.py",
     ),
     Defence(
+        "what a caller kept is taken over for nobody on file",
+        "app/storage/store.py",
+        "if record is None and adopted and not",
+        "if adopted and not",
+        "tests/api/test_moving_in.py",
+        only="at_once",
+    ),
+    Defence(
+        "a reset or an erasure is not undone by what others have kept",
+        "app/storage/store.py",
+        " and not await audit.withdrawn(connection, self._seals, [user_id])",
+        "",
+        "tests/api/test_moving_in.py",
+        only="reset or erased",
+    ),
+    Defence(
+        "a sub enrols nobody",
+        "app/core/imports.py",
+        """    if kept in changing:
+        traps.add(Trap.IDENTITY_FROM_SUB)
+        return None
+""",
+        "",
+        "tests/unit/core/test_imports.py",
+    ),
+    Defence(
+        "a verification of a time to come is not taken over",
+        "app/core/imports.py",
+        "if moment > now + timedelta(seconds=rules.clock_skew_seconds):",
+        "if False:",
+        "tests/unit/core/test_imports.py",
+    ),
+    Defence(
         "userinfo is about the same subject",
         "app/oidc/client.py",
         '        if claims["sub"] != subject:\n            raise UserinfoSubMismatch\n',

@@ -129,6 +129,12 @@ class StartBody(BaseModel):
         "is `en`.",
         examples=["es"],
     )
+    app_metadata: dict[str, Any] | None = Field(
+        None,
+        description="What the Auth0 Action has kept of the user, its `incode_…` members. It is taken over for a user whom the "
+        "service has never met, and ignored for any other; refused unless `ADOPT_APP_METADATA=true`.",
+        examples=[{"incode_idv_completed": False}],
+    )
 
     def request(self) -> StartRequest:
         """The use-case's request."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from app.core import claims, decisions, policy
+from app.core import claims, decisions, imports, policy
 from app.core.domain import (
     Addresses,
     Attempt,
@@ -16,6 +16,7 @@ from app.core.domain import (
     Failure,
     FailureCode,
     Flow,
+    Json,
     Purpose,
     Reason,
     RequestSecrets,
@@ -34,7 +35,10 @@ from app.storage.store import NewAttempt, Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequest:
-    """What a caller asks for. `email` is the `login_hint` of a person's first verification."""
+    """What a caller asks for. `email` is the `login_hint` of a person's first verification.
+
+    `app_metadata` is what the Action has kept of a user whom we may never have met.
+    """
 
     user_id: str
     email: str | None = field(default=None, repr=False)
@@ -46,10 +50,14 @@ class StartRequest:
     return_to: str | None = None
     state: str | None = field(default=None, repr=False)
     locale: str | None = None
+    app_metadata: Mapping[str, Json] | None = field(default=None, repr=False)
 
 
 class Starting:
-    """Starts verifications over one store and one provider. An attempt may take `lifetime`."""
+    """Starts verifications over one store and one provider. An attempt may take `lifetime`.
+
+    `adopts`: what the caller has kept of a user whom we have never met is taken over.
+    """
 
     def __init__(
         self,
@@ -60,6 +68,7 @@ class Starting:
         addresses: Addresses,
         lifetime: timedelta,
         clock: Clock,
+        adopts: bool = False,
     ) -> None:
         self._store = store
         self._requests = requests
@@ -67,20 +76,29 @@ class Starting:
         self._addresses = addresses
         self._lifetime = lifetime
         self._clock = clock
+        self._adopts = adopts
 
     async def start(self, request: StartRequest, started_by: str) -> Decision:
         """Whether the user must be verified now and, if so, where to send the browser. Raises RequestInvalid."""
         flow = request.flow or (Flow.RELAY if self._addresses.redirect_uris else Flow.HOSTED)
         self._check_flow(request, flow)
         record = await self._store.user(request.user_id)
-        settled = self._without_redirect(request, record)
-        if settled:
+        adopted = self._adopted(request) if record is None else None
+        settled = self._without_redirect(request, record or adopted)
+        if settled and adopted is None:
             return settled
         try:
-            await self._requests.prepare()
-            return await self._begin(request, flow, started_by)
+            if settled is None:
+                await self._requests.prepare()
+            return await self._begin(request, flow, started_by, adopted)
         except ProviderUnavailable as error:
             return self._failed(failure_of(error), request, record)
+
+    def _adopted(self, request: StartRequest) -> UserRecord | None:
+        """The record that the caller has kept of a user whom we have never met."""
+        if request.app_metadata is None:
+            return None
+        return imports.read_app_metadata(request.app_metadata, self._clock(), self._rules).record
 
     def _without_redirect(self, request: StartRequest, record: UserRecord | None) -> Decision | None:
         """The decision where nobody is sent anywhere: the verification stands, or something is in the way."""
@@ -91,7 +109,7 @@ class Starting:
             return decisions.standing(record, self._rules)
         return None
 
-    async def _begin(self, request: StartRequest, flow: Flow, started_by: str) -> Decision:
+    async def _begin(self, request: StartRequest, flow: Flow, started_by: str, adopted: UserRecord | None) -> Decision:
         """Put an attempt on file, and say where the browser goes. Raises ProviderUnavailable."""
         now = self._clock()
 
@@ -103,7 +121,13 @@ class Starting:
 
         window = timedelta(hours=self._rules.attempt_window_hours)
         planned = await self._store.begin_attempt(
-            request.user_id, request.purpose, plan, window=window, limit=self._rules.attempt_limit, now=now
+            request.user_id,
+            request.purpose,
+            plan,
+            window=window,
+            limit=self._rules.attempt_limit,
+            now=now,
+            adopted=adopted,
         )
         if isinstance(planned, Decision):
             return planned
@@ -164,6 +188,8 @@ class Starting:
     def _check_flow(self, request: StartRequest, flow: Flow) -> None:
         """Refuse what does not fit the flow, and a flow that is not configured. Raises RequestInvalid."""
         wrong = self._wrong_for_relay(request) if flow is Flow.RELAY else self._wrong_for_hosted(request)
+        if request.app_metadata is not None and not self._adopts:
+            wrong["app_metadata"] = "is taken over only with ADOPT_APP_METADATA=true"
         if wrong:
             raise RequestInvalid([{"field": name, "message": message} for name, message in wrong.items()])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,7 @@ from app.storage.tables import audit, keyring
 Position = tuple[datetime, str]
 
 _DIGEST_KEY = "audit"
+_WITHDRAWING = (AuditAction.RESET, AuditAction.RESET_IDENTITY, AuditAction.ERASE)
 _KEY = select(keyring.c.sealed_key).where(keyring.c.name == _DIGEST_KEY)
 
 
@@ -92,6 +93,15 @@ async def forget_user(connection: AsyncConnection, seals: Seals, user_id: str) -
     key = await _key(connection, seals) or await _new_key(connection, seals)
     change = update(audit).where(audit.c.user_id == user_id).values(user_id=None, user_digest=_digest(key, user_id))
     await connection.execute(change)
+
+
+async def withdrawn(connection: AsyncConnection, seals: Seals, user_ids: Collection[str]) -> set[str]:
+    """Those of the users whom an administrator has ever reset or erased: what others kept of them before counts no more."""
+    key = await _key(connection, seals)
+    digests = {_digest(key, user_id): user_id for user_id in user_ids} if key else {}
+    about = or_(audit.c.user_id.in_(user_ids), audit.c.user_digest.in_(digests))
+    query = select(audit.c.user_id, audit.c.user_digest).where(audit.c.action.in_(_WITHDRAWING), about)
+    return {row.user_id or digests[row.user_digest] for row in await connection.execute(query)}
 
 
 async def _key(connection: AsyncConnection, seals: Seals) -> bytes | None:

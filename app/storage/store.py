@@ -99,14 +99,27 @@ class Store:
         return self._seals.record(rows[0]) if rows else None
 
     async def begin_attempt(
-        self, user_id: str, purpose: Purpose, plan: Plan, *, window: timedelta, limit: int, now: datetime
+        self,
+        user_id: str,
+        purpose: Purpose,
+        plan: Plan,
+        *,
+        window: timedelta,
+        limit: int,
+        now: datetime,
+        adopted: UserRecord | None = None,
     ) -> NewAttempt | Decision:
         """Let `plan` decide with the user's row locked, and put the attempt that it makes on file.
 
         It is told the record, and when the last `limit` attempts of this purpose without success have begun in the `window`.
+        `adopted` becomes the record of a user who has none, and was neither reset nor erased.
         """
         async with self._database.transaction() as connection:
-            record = self._seals.record(await _lock_user(connection, user_id))
+            row = await _lock_user(connection, user_id)
+            record = self._seals.record(row)
+            if record is None and adopted and not await audit.withdrawn(connection, self._seals, [user_id]):
+                await self._write(connection, row, adopted)
+                record = adopted
             query = _begun_without_success(user_id, purpose, now - window, now).limit(limit)
             begun = (await connection.execute(query)).scalars().all() if limit else []
             planned = plan(record, begun)

@@ -184,7 +184,7 @@ def test_a_completion_without_what_the_provider_said_does_not_count(evidence: An
     assert (record.completed, record.evidence, record.identity_id) == (False, None, None)
 
 
-TOKENS = {"id_token": "ey.id", "access_token": "at", "token_type": "Bearer", "expires_in": 3600}
+TOKENS: dict[str, Any] = {"id_token": "ey.id", "access_token": "at", "token_type": "Bearer", "expires_in": 3600}
 
 
 def test_tokens_are_left_out_unless_they_are_kept_at_all() -> None:
