@@ -35,6 +35,11 @@ class Users:
         """Forget the user and every attempt."""
         await self._store.erase_user(user_id, self._entry(AuditAction.ERASE, user_id, by))
 
+    async def export(self, user_id: str, *, by: Actor) -> UserStatus:
+        """The user's status, for a document of all that is on file; it is entered in the audit that somebody asked for it."""
+        await self._store.note(self._entry(AuditAction.EXPORT, user_id, by))
+        return await self.status(user_id)
+
     def _status_of(self, user_id: str, record: UserRecord | None) -> UserStatus:
         reason = policy.standing(record, self._clock(), self._rules)
         stands = reason is Reason.RECENTLY_VERIFIED and record is not None

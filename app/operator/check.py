@@ -1,4 +1,4 @@
-"""What `idv check` looks at: the environment, the provider, our registration there, the clock, addresses, the database.
+"""What `idv check` looks at: environment, provider, our registration there, clock, addresses, database, what is stored.
 
 Each finding says how to mend it.
 """
@@ -12,26 +12,34 @@ from app.core.domain import Addresses
 from app.oidc import ProviderConfig, is_loopback
 from app.operator.check_database import check_database
 from app.operator.check_provider import check_provider
+from app.operator.check_records import check_records
 from app.operator.finding import Finding
 from app.settings.model import NAMES
 from app.storage.database import Database
+from app.storage.health import look_at
+from app.storage.keeping import Keeper, Progress
 
 
 async def check_all(
-    provider: ProviderConfig, addresses: Addresses, database_url: str, environment: Mapping[str, str]
+    provider: ProviderConfig,
+    addresses: Addresses,
+    database: Database,
+    keeper: Keeper,
+    environment: Mapping[str, str],
+    *,
+    every_record: bool,
+    show: Progress,
 ) -> list[Finding]:
     """Every check, in the order in which what it finds is worth mending."""
     redirect_uri = next(iter(addresses.redirect_uris), addresses.callback_url)
-    database = Database(database_url)
-    try:
-        return [
-            *check_environment(environment),
-            *[finding async for finding in check_provider(provider, redirect_uri)],
-            *check_addresses(addresses),
-            await check_database(database),
-        ]
-    finally:
-        await database.close()
+    usable = (await look_at(database)).cause is None
+    return [
+        *check_environment(environment),
+        *[finding async for finding in check_provider(provider, redirect_uri)],
+        *check_addresses(addresses),
+        await check_database(database),
+        *(await check_records(keeper, every=every_record, show=show) if usable else []),
+    ]
 
 
 def check_environment(environment: Mapping[str, str]) -> list[Finding]:

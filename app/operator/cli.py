@@ -9,25 +9,28 @@ import secrets
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from app.core import api_keys
-from app.core.domain import USER_ID, Actor, Reason, Status, UserStatus, utc_now
+from app.core.domain import USER_ID, Actor, Attempt, AuditAction, AuditEntry, Reason, Status, UserStatus, utc_now
 from app.operator.progress import progress
 
 if TYPE_CHECKING:
     from app.api.deps import Services
     from app.api.schemas import UserStatusView, VerificationPage
     from app.core.errors import DatabaseUnavailable
+    from app.operator.finding import Finding
     from app.settings import DatabaseSettings, Settings
     from app.storage.database import Database
     from app.storage.keeping import Keeper
 
 OWNER_ONLY = 0o600
+SHOWN_LINES = 20
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
 NEWEST = 5
 CLI = Actor(name="cli")
 INTERRUPTED = 130
@@ -42,6 +45,12 @@ def _checked_user(user_id: str | None) -> str | None:
     return user_id
 
 
+def _checked_identity(identity: str | None) -> str | None:
+    if identity is not None and not USER_ID.fullmatch(identity):
+        raise typer.BadParameter("an identity's id has 1 to 255 characters, and no control characters.")
+    return identity
+
+
 def _checked_cursor(cursor: str | None) -> str | None:
     if cursor is not None:
         from app.api.schemas import read_cursor
@@ -51,6 +60,10 @@ def _checked_cursor(cursor: str | None) -> str | None:
         except ValueError:
             raise typer.BadParameter("it is not the next_cursor of a page of this list.") from None
     return cursor
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def _show_version(asked: bool) -> None:
@@ -65,6 +78,11 @@ UserArgument = Annotated[
     str, typer.Argument(metavar="USER", callback=_checked_user, help="The user's id at the identity provider.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+Since = Annotated[datetime | None, typer.Option(callback=_in_utc, formats=MOMENTS, help="Only from this time on, in UTC.")]
+Until = Annotated[datetime | None, typer.Option(callback=_in_utc, formats=MOMENTS, help="Only before this time, in UTC.")]
+Limit = Annotated[int, typer.Option(min=1, max=100, help="How many at most.")]
+Cursor = Annotated[str | None, typer.Option(callback=_checked_cursor, help="Go on where the page before ended: its next_cursor.")]
 
 main = typer.Typer(
     name="idv",
@@ -185,15 +203,24 @@ def _write_for_compose(file: Path, folder: Path, values: dict[str, str], *, with
 
 
 @main.command(epilog="Ends with 0 when all is well, 1 when something is wrong, and 2 when settings are wrong.")
-def check() -> None:
+def check(
+    records: Annotated[
+        bool, typer.Option("--records", help="Look at every user's record, not only at some, and at what each key opens.")
+    ] = False,
+) -> None:
     """Look at settings, addresses, discovery, keys, credentials, clock and database; say what is wrong and how to fix it."""
     settings = _settings()
     from app.operator.check import check_all
-    from app.telemetry.logs import configure_logging
+    from app.storage.encryption import Cipher
+    from app.storage.keeping import Keeper
 
-    configure_logging("error", "console")
-    database_url = settings.database_url.get_secret_value()
-    findings = asyncio.run(check_all(settings.provider, settings.addresses, database_url, os.environ))
+    async def run(database: Database) -> list[Finding]:
+        keeper = Keeper(database, Cipher(settings.fernet_keys))
+        place = (settings.provider, settings.addresses, database, keeper, os.environ)
+        return await check_all(*place, every_record=records, show=show)
+
+    with _interruptible(), progress("Looking at what is stored") as show:
+        findings = _with_database(settings, run, log=("error", "console"))
     for finding in findings:
         print(f"{'WRONG' if finding.remedy else 'ok':<6}{finding.subject}: {finding.result}")
         if finding.remedy:
@@ -228,15 +255,23 @@ def user(
 
 
 @main.command(epilog=ENDS)
-def verifications(
+def verifications(  # noqa: PLR0917  typer makes each parameter an option
     user_id: Annotated[
         str | None, typer.Option("--user", callback=_checked_user, help="Only this user's attempts, by the user's id.")
     ] = None,
     status: Annotated[Status | None, typer.Option(help="Only attempts with this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How many at most.")] = 50,
-    cursor: Annotated[
-        str | None, typer.Option(callback=_checked_cursor, help="Go on where the page before ended: its next_cursor.")
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            "--identity",
+            callback=_checked_identity,
+            help="Only attempts that this identity came back from: one face, several users.",
+        ),
     ] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List attempts, newest first: which key started and finished each one, when, and with which error."""
@@ -244,16 +279,48 @@ def verifications(
     from app.api.schemas import VerificationPage, VerificationQuery
     from app.operator import report
 
-    wanted = VerificationQuery(user_id=user_id, status=status, limit=limit, cursor=cursor).wanted()
+    query = VerificationQuery(
+        user_id=user_id, status=status, identity_id=identity, since=since, until=until, limit=limit, cursor=cursor
+    )
 
     async def run(services: Services) -> VerificationPage:
-        return VerificationPage.of(await services.audit.attempts(wanted))
+        return VerificationPage.of(await services.audit.attempts(query.wanted()))
 
     page = _with_services(settings, run)
     if as_json:
         print(page.model_dump_json(indent=2))
     else:
-        report.show_attempts(page, with_user=user_id is None, narrowed=bool(user_id or status))
+        narrowed = any((user_id, status, identity, since, until))
+        report.show_attempts(page, with_user=user_id is None, narrowed=narrowed)
+
+
+@main.command(epilog=ENDS)
+def audit(  # noqa: PLR0917  typer makes each parameter an option
+    user_id: Annotated[
+        str | None, typer.Option("--user", callback=_checked_user, help="Only acts on this user, the erasure included.")
+    ] = None,
+    action: Annotated[AuditAction | None, typer.Option(help="Only acts of this kind.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what administrators did, newest first: who reset, erased, exported or imported whom, and when."""
+    settings = _settings()
+    from app.api.schemas import AuditEntryPage, AuditQuery
+    from app.operator import report
+
+    query = AuditQuery(user_id=user_id, action=action, since=since, until=until, limit=limit, cursor=cursor)
+
+    async def run(services: Services) -> AuditEntryPage:
+        return AuditEntryPage.of(await services.audit.entries(query.wanted()))
+
+    page = _with_services(settings, run)
+    if as_json:
+        print(page.model_dump_json(indent=2))
+    else:
+        report.show_entries(page)
 
 
 @main.command(epilog=ENDS)
@@ -321,6 +388,116 @@ def purge() -> None:
     with _interruptible(), progress("Removing attempts") as show:
         removed = _with_keeper(settings, run)
     print(f"Removed attempts: {removed}")
+
+
+@main.command(
+    "import",
+    epilog="Ends with 0 when every line was read, 1 when some were not, 2 when arguments, settings or database are wrong.",
+)
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="One user a line, as Auth0 exports them; or gzipped."),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what it would come to.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put users on file whom the Action has verified. Nobody who is on file is changed; it may be run again.
+
+    A line is {"user_id": "…", "app_metadata": {…}}, with the members that the Action keeps.
+    """
+    settings = _settings()
+    from app.operator import report
+    from app.operator.importing import Import, Report
+    from app.storage.encryption import Cipher
+    from app.storage.importing import Importer
+    from app.storage.sealed import Seals
+
+    async def run(database: Database) -> Report:
+        importer = Importer(database, Seals(Cipher(settings.fernet_keys)))
+        return await Import(importer, settings.rules, utc_now(), CLI, dry_run).run(file, show)
+
+    with _interruptible(), progress("Importing") as show:
+        done = _with_database(settings, run, unhurried=True)
+    for bad in done.bad_lines[:SHOWN_LINES]:
+        typer.echo(f"Line {bad.number} {bad.fault}.", err=True)
+    if len(done.bad_lines) > SHOWN_LINES:
+        typer.echo(f"And {len(done.bad_lines) - SHOWN_LINES} more lines.", err=True)
+    if as_json:
+        _print_json(done.as_json())
+    else:
+        report.show_import(done, dry_run=dry_run)
+    if done.fault:
+        _fail(f"The file could not be read to its end: {done.fault}. Run the command again with the whole file.", exit_code=1)
+    if done.bad_lines:
+        raise typer.Exit(1)
+
+
+@main.command(epilog=ENDS)
+def export(user_id: UserArgument) -> None:
+    """Print all that is on file about a user as one JSON document, with what each field means. It is entered in the audit."""
+    settings = _settings()
+    from app.operator.exporting import document
+    from app.storage.audit import AuditFilter
+    from app.storage.store import AttemptFilter
+
+    async def run(services: Services) -> dict[str, Any]:
+        status = await services.users.export(user_id, by=CLI)
+        attempts, entries = list[Attempt](), list[AuditEntry]()
+        page = await services.audit.attempts(AttemptFilter(user_id=user_id))
+        attempts += page.attempts
+        while page.next:
+            page = await services.audit.attempts(AttemptFilter(user_id=user_id, after=page.next))
+            attempts += page.attempts
+        acts = await services.audit.entries(AuditFilter(user_id=user_id))
+        entries += acts.entries
+        while acts.next:
+            acts = await services.audit.entries(AuditFilter(user_id=user_id, after=acts.next))
+            entries += acts.entries
+        return document(user_id, utc_now(), status, attempts, entries)
+
+    _print_json(_with_services(settings, run))
+
+
+@main.command(epilog=ENDS)
+def copy(
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="URL", envvar="COPY_TO", help="The address of an empty PostgreSQL database that is migrated."
+        ),
+    ],
+) -> None:
+    """Copy a whole SQLite deployment, which DATABASE_URL names, into PostgreSQL. Stop the service before.
+
+    Everything is copied and compared in one transaction. Sealed values stay as they are: keep ENCRYPTION_KEYS.
+    """
+    from app.settings import load_database_settings
+    from app.storage.copying import CopyRefused, copy_all
+    from app.storage.database import Database
+
+    settings = _loaded(load_database_settings)
+    try:
+        target = Database(to, unhurried=True)
+    except ValueError as error:
+        _fail(f"--to: {error}.")
+
+    async def run(source: Database) -> dict[str, int]:
+        try:
+            return await copy_all(source, target, show)
+        finally:
+            await target.close()
+
+    try:
+        with progress("Copying") as show:
+            copied = _with_database(settings, run, unhurried=True)
+    except CopyRefused as refused:
+        _fail(f"Nothing was copied: {refused}.")
+    except KeyboardInterrupt:
+        _fail("Interrupted, and nothing was copied. Run the command again: it begins from the start.", exit_code=INTERRUPTED)
+    for table, rows in copied.items():
+        print(f"{table}: {rows} rows, copied and compared")
+    print("Now set DATABASE_URL to the new address, with the same ENCRYPTION_KEYS, and start the service.")
 
 
 @main.command("rotate-keys", epilog=ENDS)
@@ -470,7 +647,13 @@ def _with_keeper(settings: Settings, use: Callable[[Keeper], Awaitable[T]]) -> T
     return _with_database(settings, run)
 
 
-def _with_database(settings: DatabaseSettings, use: Callable[[Database], Awaitable[T]], *, unhurried: bool = False) -> T:
+def _with_database(
+    settings: DatabaseSettings,
+    use: Callable[[Database], Awaitable[T]],
+    *,
+    unhurried: bool = False,
+    log: tuple[str, str] | None = None,
+) -> T:
     from app.storage.database import Database
     from app.telemetry.logs import configure_logging
 
@@ -481,7 +664,7 @@ def _with_database(settings: DatabaseSettings, use: Callable[[Database], Awaitab
         finally:
             await database.close()
 
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(*(log or (settings.log_level, settings.log_format)))
     return _run(run())
 
 

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.api.schemas import UserStatusView, VerificationPage, VerificationView
+from app.api.schemas import AuditEntryPage, AuditEntryView, UserStatusView, VerificationPage, VerificationView
 from app.core import claims, failures
 from app.core.domain import Reason, Status
+from app.core.imports import MEANINGS
+from app.operator.importing import Report
 
 _LABEL_WIDTH = 15
 _UNLIMITED = 10_000
@@ -68,11 +70,41 @@ def show_user(status: UserStatusView, newest: VerificationPage) -> None:
     _show_rows(console, [_attempt(item, with_user=False) for item in newest.items])
 
 
+def show_entries(page: AuditEntryPage) -> None:
+    """Print a page of what administrators did, newest first."""
+    console = _console()
+    if not page.items:
+        console.print("There are no such entries.")
+    _show_rows(console, [_entry(item) for item in page.items])
+    if page.next_cursor:
+        console.print(f"There are more: --cursor {page.next_cursor}", soft_wrap=True)
+
+
+def show_import(done: Report, *, dry_run: bool) -> None:
+    """Print what an import has come to, or would come to."""
+    console = _console()
+    counts = {
+        "lines": done.lines,
+        "would be put on file" if dry_run else "put on file": done.imported.added,
+        "on file before, and left as they are": done.imported.on_file,
+        "reset or erased by an administrator, and left out": done.imported.withdrawn,
+        "in the file again, and left out": done.repeated,
+        "without a verification, and left out": done.without_record,
+        "no user's, and left out": len(done.bad_lines),
+    }
+    for label, number in counts.items():
+        if number or label == "lines" or label.endswith("put on file"):
+            console.print(f"{number:>9}  {label}")
+    console.print(f"\nOf the users that were read, {done.verified} have a verification that counts.")
+    for trap, number in done.traps.most_common():
+        console.print(f"{number:>9}  {trap}: {MEANINGS[trap]}", soft_wrap=True)
+
+
 def show_attempts(page: VerificationPage, *, with_user: bool, narrowed: bool) -> None:
     """Print a page of attempts, newest first; `narrowed` where not all of them were asked for."""
     console = _console()
     if not page.items:
-        wider = " Look without --status or --user." if narrowed else ""
+        wider = " Look without some of the options." if narrowed else ""
         console.print(f"There are no such attempts.{wider} «idv purge» removes those older than RETENTION_DAYS.")
     _show_rows(console, [_attempt(item, with_user=with_user) for item in page.items])
     if page.next_cursor:
@@ -120,6 +152,17 @@ def _attempt(item: VerificationView, *, with_user: bool) -> list[Field]:
     ]
 
 
+def _entry(item: AuditEntryView) -> list[Field]:
+    return [
+        Field("id", item.id),
+        Field("when (UTC)", _moment(item.at).removesuffix(" UTC")),
+        Field("action", item.action),
+        Field("user", item.user_id or ""),
+        Field("by", item.by),
+        Field("request", item.request_id or ""),
+    ]
+
+
 def _error(item: VerificationView) -> str:
     if item.error is None:
         return ""
@@ -149,7 +192,7 @@ def _table(rows: Sequence[Sequence[Field]], left_out: Sequence[str]) -> Table:
         if field.label not in left_out:
             table.add_column(field.label, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(_printable(field.text), field.style) for field in row if field.label not in left_out))
+        table.add_row(*(Text(printable(field.text), field.style) for field in row if field.label not in left_out))
     return table
 
 
@@ -158,7 +201,7 @@ def _show_fields(console: Console, fields: Sequence[Field]) -> None:
     for field in fields:
         if field.text:
             room = max(console.width - _LABEL_WIDTH, _LABEL_WIDTH)
-            lines = textwrap.wrap(_printable(field.text), room, break_long_words=False, break_on_hyphens=False)
+            lines = textwrap.wrap(printable(field.text), room, break_long_words=False, break_on_hyphens=False)
             value = f"\n{'':{_LABEL_WIDTH}}".join(lines)
             console.print(Text.assemble(f"{field.label:{_LABEL_WIDTH}}", (value, field.style)), soft_wrap=True)
 
@@ -167,6 +210,7 @@ def _moment(timestamp: str | None) -> str:
     return f"{timestamp[:19].replace('T', ' ')} UTC" if timestamp else ""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text without what a terminal would take for a command, or shows as another text."""
     # A provider's id or a user's may hold what a terminal would take for a command, or shows as another text.
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

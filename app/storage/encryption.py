@@ -18,9 +18,14 @@ class Cipher:
     """Seals with the first of `keys` (Fernet keys, newest first) and opens with any of them."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        fernets = [Fernet(key) for key in keys]
-        self._newest = fernets[0]
-        self._fernet = MultiFernet(fernets)
+        self._fernets = [Fernet(key) for key in keys]
+        self._newest = self._fernets[0]
+        self._fernet = MultiFernet(self._fernets)
+
+    @property
+    def keys(self) -> int:
+        """How many keys there are."""
+        return len(self._fernets)
 
     def seal(self, owner: str, value: Json) -> bytes:
         """The ciphertext of `value`, which only the row named `owner` can open."""
@@ -36,6 +41,16 @@ class Cipher:
         if named != owner:
             raise Unreadable
         return value
+
+    def opened_by(self, sealed: bytes) -> int | None:
+        """The number of the key that opens the value, 0 for the newest; None where none does."""
+        for number, fernet in enumerate(self._fernets):
+            try:
+                fernet.decrypt(sealed)
+            except InvalidToken:
+                continue
+            return number
+        return None
 
     def reseal(self, sealed: bytes) -> bytes | None:
         """The same value sealed with the newest key; None when it is already. Raises Unreadable."""

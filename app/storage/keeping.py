@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -45,6 +46,14 @@ class Examined:
 
     looked_at: int = 0
     not_authentic: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class KeysInUse:
+    """Which of ENCRYPTION_KEYS open nothing of what is stored, by number (the newest is 1), and how many values none opens."""
+
+    idle: list[int]
+    unreadable: int
 
 
 class Keeper:
@@ -145,6 +154,18 @@ class Keeper:
             looked_at, last = looked_at + len(rows), rows[-1].user_id
             progress(looked_at)
         return Examined(looked_at, found)
+
+    async def keys_in_use(self, progress: Progress = ignore) -> KeysInUse:
+        """Look at every sealed value, and which key opens it."""
+        opened = Counter[int | None]()
+        for _, key, columns in SEALED:
+            last = ""
+            while rows := await self._database.read(select(key, *columns).where(key > last).order_by(key).limit(BATCH)):
+                sealed = [value for row in rows for value in tuple(row)[1:] if value is not None]
+                opened.update(map(self._cipher.opened_by, sealed))
+                last = rows[-1][0]
+                progress(opened.total())
+        return KeysInUse([number + 1 for number in range(self._cipher.keys) if not opened[number]], opened[None])
 
     async def _reseal_table(
         self, table: Table, key: Column[str], columns: Sequence[Column[bytes]], total: Resealed, progress: Progress

@@ -288,6 +288,11 @@ class Store:
             await audit.forget_user(connection, self._seals, user_id)
         await self._database.forget_deleted()
 
+    async def note(self, entry: AuditEntry) -> None:
+        """Enter in the audit an act that changes nothing."""
+        async with self._database.transaction() as connection:
+            await audit.add(connection, entry)
+
     async def _row(self, attempt_id: str) -> Row[Any] | None:
         if not ATTEMPT_ID.fullmatch(attempt_id):
             return None

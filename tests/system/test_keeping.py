@@ -35,7 +35,7 @@ def settings(provider_host: ProviderHost, database_url: str) -> dict[str, str]:
 def test_check_finds_nothing_wrong(work: Workplace, settings: dict[str, str]) -> None:
     ran = work.run("check", settings=settings)
     assert (ran.returncode, ran.stderr) == (0, "")
-    subjects = ("discovery", "clock", "keys", "client", "PUBLIC_URL", "REDIRECT_URI", "database")
+    subjects = ("discovery", "clock", "keys", "client", "PUBLIC_URL", "REDIRECT_URI", "database", "records")
     assert [line.partition(":")[0] for line in ran.stdout.splitlines()] == [f"ok    {subject}" for subject in subjects]
 
 

@@ -24,7 +24,7 @@ SECRETS = {
     for name in re.findall(r"event\.secrets\.([A-Z_]+)", path.read_text(encoding="utf-8"))
 }
 # Of Docker Compose, and of the tests.
-OTHERS = {*variables_in(composition()), "TEST_POSTGRES_URL", "REQUIRE_ALL"}
+OTHERS = {*variables_in(composition()), "TEST_POSTGRES_URL", "REQUIRE_ALL", "COPY_TO"}
 
 
 def text(document: str) -> str:
