@@ -403,19 +403,19 @@ DEFENCES = (
     Defence(
         "attempts are counted with the user's row locked",
         "app/storage/store.py",
-        "record = self._seals.record(await _lock_user(connection, user_id))",
-        'found = (await connection.execute(_USER, {"user_id": user_id})).one_or_none()\n'
-        "            record = self._seals.record(found) if found else None",
+        "            row = await _lock_user(connection, user_id)\n            record = self._seals.record(row)\n",
+        '            row = (await connection.execute(_USER, {"user_id": user_id})).one_or_none()\n'
+        "            record = self._seals.record(row) if row else None\n",
         "tests/attacks/test_races.py",
         "waits_for_whoever",
     ),
     Defence(
         "a start uses the record as it is when the attempt is put on file",
         "app/flows/start.py",
-        "            return await self._begin(request, flow, started_by)\n",
+        "            return await self._begin(request, flow, started_by, adopted)\n",
         "            new = type(self)._new_attempt\n"
         "            self._new_attempt = lambda *given: new(self, *given[:3], record, given[4])\n"
-        "            return await self._begin(request, flow, started_by)\n",
+        "            return await self._begin(request, flow, started_by, adopted)\n",
         "tests/attacks/test_races.py",
         "under_way",
     ),
