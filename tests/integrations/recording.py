@@ -1,7 +1,7 @@
 """A relay between an application and the service that notes down what crosses the wire."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,11 +16,12 @@ from tests.integrations.documents import Exchange
 
 @dataclass
 class Recording:
-    """What was said; where `away` is set, the relay hangs up on whoever asks."""
+    """What was said; where `away` is set, the relay hangs up on whoever asks, and `instead` answers in the service's place."""
 
     url: str = ""
     exchanges: list[Exchange] = field(default_factory=list)
     away: bool = False
+    instead: Callable[[BaseHTTPRequestHandler], None] | None = None
 
 
 @contextmanager
@@ -38,6 +39,9 @@ def recording(service: str) -> Iterator[Recording]:
         def _relay(self, body: bytes | None) -> None:
             if recorded.away:
                 self.close_connection = True
+                return
+            if recorded.instead:
+                recorded.instead(self)
                 return
             headers = {name: self.headers[name] for name in ("Authorization", "Content-Type") if name in self.headers}
             answer = client.request(self.command, service + self.path, content=body, headers=headers)
