@@ -10,7 +10,7 @@ from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, Services,
 from app.api.keys import keyed_router
 from app.api.problems import answered, responses
 from app.api.reference import examples
-from app.api.schemas import CallbackBody, DecisionView
+from app.api.schemas import CallbackBody, DecisionView, decision_view
 from app.core import errors
 from app.core.domain import Decision, Role
 from app.flows.finish import RelayCallback
@@ -61,7 +61,7 @@ async def finish(
         decision = await _finished(services, callback, caller.name)
     services.metrics.callback(step, decision.reason)
     note_decision(services, decision)
-    return DecisionView.of(decision, with_tokens=with_tokens)
+    return decision_view(decision, with_tokens=with_tokens)
 
 
 async def _finished(services: Services, callback: RelayCallback | Confirmation, finished_by: str) -> Decision:

@@ -10,6 +10,7 @@ from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -28,6 +29,9 @@ _FRAMEWORK_PROBLEMS: dict[int, type[Problem]] = {
 _log = structlog.stdlib.get_logger("app.problems")
 
 
+_ONE_OF_THE_CODES: JsonDict = {"enum": [*sorted({problem.code for problem in Problem.__subclasses__()})]}
+
+
 class FieldError(BaseModel):
     """One field that was refused."""
 
@@ -43,7 +47,10 @@ class ProblemDetails(BaseModel):
     status: int = Field(description="The answer's HTTP status.")
     detail: str = Field(description="What went wrong, for a person to read.")
     hint: str = Field(description="What to do about it, for a person to read.")
-    code: str = Field(description="The kind of problem, for a program to read. Stable.")
+    code: str = Field(
+        description="The kind of problem, for a program to read. Stable.",
+        json_schema_extra=_ONE_OF_THE_CODES,
+    )
     request_id: str | None = Field(description="The request's id; the operator finds it in the log.")
     errors: list[FieldError] | None = Field(default=None, description="With `validation_error`: the fields.")
 

@@ -5,10 +5,21 @@ from __future__ import annotations
 import base64
 import re
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NotRequired, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType, TypedDict
 
 from app.core import failures, messages
 from app.core.claims import timestamp, without_tokens
@@ -76,6 +87,7 @@ Cursor = Annotated[
     str,
     Field(
         max_length=200,
+        description="A place in a list. Its text is opaque: take it from `next_cursor` as it is.",
         examples=["MjAyNi0wNC0wN1QxNzoyODoyNS4xNTAwMDArMDA6MDAgaWR2XzZmMWQyYzNiNGE1OTY4Nzc4Njk1YTRiM2MyZDFlMGYx"],
     ),
 ]
@@ -278,38 +290,118 @@ class VerificationView(BaseModel):
         )
 
 
-Claims = Annotated[dict[str, Any], Field(description="Entries to put on the tokens. Empty unless a verification stands.")]
+class PersonalData(TypedDict, total=False):
+    """What the scopes returned about the person, as the provider sent it."""
+
+    name: Annotated[Any, Field(description="The full name.")]
+    given_name: Annotated[Any, Field(description="The given names.")]
+    family_name: Annotated[Any, Field(description="The family names.")]
+    birthdate: Annotated[Any, Field(description="The date of birth, YYYY-MM-DD.")]
+    email: Annotated[Any, Field(description="The e-mail address.")]
+    phone_number: Annotated[Any, Field(description="The phone number.")]
+    address: Annotated[Any, Field(description="The postal address: OpenID Connect's object, or a text.")]
+
+
+class Claim(TypedDict):
+    """What a token says about the person's verification."""
+
+    completed: Annotated[Literal[True], Field(description="Always true: without a verification there is no claim.")]
+    completed_at: Annotated[Timestamp, Field(description="When the person was verified.")]
+    interview_id: Annotated[str | None, Field(description="Incode's id of this one check of the person.")]
+    identity_id: Annotated[str | None, Field(description="Incode's id of the person, the same at each check.")]
+    auth_overall_score: Annotated[Any, Field(description="The score of the check, as Incode sent it; null where it sent none.")]
+    auth_overall_status: Annotated[str | None, Field(description="The result of the check, such as `OK`.")]
+    pii: Annotated[PersonalData, Field(description="Empty with `CLAIM_INCLUDE_PII=false`.")]
+    purpose: NotRequired[Annotated[Literal[Purpose.STEP_UP], Field(description="The claim of a step-up alone has it.")]]
+
+
+Claims = Annotated[
+    dict[str, Claim],
+    Field(description="Entries to put on the tokens, named by `CLAIM_NAMESPACE`. Empty unless a verification stands."),
+]
+NoClaims = Annotated[dict[str, Claim], Field(description="Empty.", max_length=0)]
 AppMetadata = Annotated[
     dict[str, Any],
     Field(description="The user's record under the Action's names: every key, or none for a user without a record."),
 ]
+ReasonToGoOn = TypeAliasType("ReasonToGoOn", Literal[Reason.RECENTLY_VERIFIED, Reason.VERIFIED])
+ReasonToVerify = TypeAliasType(
+    "ReasonToVerify",
+    Literal[
+        Reason.NEVER_VERIFIED,
+        Reason.NOT_VERIFIED,
+        Reason.REVERIFICATION_DUE,
+        Reason.RECORD_INVALID,
+        Reason.FORCED,
+        Reason.STEP_UP,
+    ],
+)
 
 
-class DecisionView(BaseModel):
-    """What the caller does next. Both starting and finishing answer with it."""
+class ContinueView(BaseModel):
+    """Go on with the login."""
 
-    action: Action = Field(
-        description="`continue`: go on with the login. `redirect`: send the browser to `redirect_url`. `deny`: refuse the login."
-    )
-    reason: str = Field(description="Why; with an error, its code.", examples=["never_verified"])
-    redirect_url: str | None = Field(description="Where to send the browser, with `redirect`.")
+    action: Literal[Action.CONTINUE] = Field(description="Go on with the login, and put every entry of `claims` on the tokens.")
+    reason: ReasonToGoOn | FailureCode = Field(description="Why; with an error, its code.", examples=["verified"])
+    redirect_url: None = Field(description="Null.")
     claims: Claims
     app_metadata: AppMetadata
     error: ErrorView | None = Field(description="What went wrong; null where nothing did.")
     verification: VerificationView | None = Field(description="The attempt; null when none was made.")
 
-    @classmethod
-    def of(cls, decision: Decision, *, with_tokens: bool) -> DecisionView:
-        """The view of a decision, for a caller who may or may not see tokens."""
-        return cls(
-            action=decision.action,
-            reason=decision.reason,
-            redirect_url=decision.redirect_url,
-            claims=dict(decision.claims),
-            app_metadata=dict(decision.app_metadata) if with_tokens else without_tokens(decision.app_metadata),
-            error=ErrorView.of(decision.failure, decision.locale),
-            verification=VerificationView.of(decision.verification) if decision.verification else None,
-        )
+
+class RedirectView(BaseModel):
+    """Send the browser to the verification."""
+
+    action: Literal[Action.REDIRECT] = Field(description="Send the browser to `redirect_url`.")
+    reason: ReasonToVerify = Field(description="Why the person must be verified now.", examples=["never_verified"])
+    redirect_url: str = Field(description="Where to send the browser.")
+    claims: NoClaims
+    app_metadata: AppMetadata
+    error: None = Field(description="Null.")
+    verification: VerificationView = Field(description="The attempt. Keep its `id` in the user's session for the callback.")
+
+
+class DenyView(BaseModel):
+    """Refuse the login."""
+
+    action: Literal[Action.DENY] = Field(description="Refuse the login.")
+    reason: FailureCode = Field(description="The error's code.", examples=["access_denied"])
+    redirect_url: None = Field(description="Null.")
+    claims: NoClaims
+    app_metadata: AppMetadata
+    error: ErrorView = Field(description="What went wrong.")
+    verification: VerificationView | None = Field(description="The attempt; null when none was made.")
+
+
+DecisionView = TypeAliasType(
+    "DecisionView",
+    Annotated[
+        ContinueView | RedirectView | DenyView,
+        Field(description="What the caller does next, by `action`. Both starting and finishing answer with it."),
+        Discriminator("action"),
+    ],
+)
+
+
+_VIEWS: dict[Action, type[ContinueView | RedirectView | DenyView]] = {
+    Action.CONTINUE: ContinueView,
+    Action.REDIRECT: RedirectView,
+    Action.DENY: DenyView,
+}
+
+
+def decision_view(decision: Decision, *, with_tokens: bool) -> ContinueView | RedirectView | DenyView:
+    """The view of a decision, for a caller who may or may not see tokens."""
+    return _VIEWS[decision.action](
+        action=decision.action,
+        reason=decision.reason,
+        redirect_url=decision.redirect_url,
+        claims=dict(decision.claims),
+        app_metadata=dict(decision.app_metadata) if with_tokens else without_tokens(decision.app_metadata),
+        error=ErrorView.of(decision.failure, decision.locale),
+        verification=VerificationView.of(decision.verification) if decision.verification else None,
+    )
 
 
 class UserStatusView(BaseModel):

@@ -10,7 +10,15 @@ from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, note_deci
 from app.api.keys import keyed_router
 from app.api.problems import answered, responses
 from app.api.reference import examples
-from app.api.schemas import DecisionView, StartBody, VerificationId, VerificationPage, VerificationQuery, VerificationView
+from app.api.schemas import (
+    DecisionView,
+    StartBody,
+    VerificationId,
+    VerificationPage,
+    VerificationQuery,
+    VerificationView,
+    decision_view,
+)
 from app.core import errors
 from app.core.domain import Role
 
@@ -69,7 +77,7 @@ async def start(
     except errors.RequestInvalid as refused:
         raise refused.within("body") from None
     note_decision(services, decision)
-    return DecisionView.of(decision, with_tokens=with_tokens)
+    return decision_view(decision, with_tokens=with_tokens)
 
 
 @audit_router.get(

@@ -6,19 +6,54 @@ A test plays it against the running service. What an earlier answer gives (`VERI
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from fastapi.responses import HTMLResponse
+from pydantic import BaseModel
 
 from app.api.page_words import PAGES, PREVIEW, Words
 from app.api.pages import Pages
-from app.api.schemas import ErrorView
-from app.core.claims import error_text
-from app.core.domain import Action, AuditAction, Failure, FailureCode, Flow, Purpose, Reason, Status
+from app.api.schemas import (
+    AuditEntryPage,
+    CallbackBody,
+    HealthView,
+    ReadinessView,
+    ResetBody,
+    StartBody,
+    UserStatusView,
+    VerificationPage,
+    VerificationView,
+    decision_view,
+    write_cursor,
+)
+from app.core import claims, decisions, policy
+from app.core.domain import (
+    Accepted,
+    Attempt,
+    AuditAction,
+    AuditEntry,
+    Decision,
+    Evidence,
+    Failure,
+    FailureCode,
+    Flow,
+    Purpose,
+    Reason,
+    Rules,
+    Ruling,
+    Status,
+    UserRecord,
+    UserStatus,
+    Verdict,
+)
 from app.core.messages import DEFAULT_LANGUAGE
 from app.flows.addresses import site_of
 from app.flows.hosted import Origin, PageKind
+from app.storage.audit import AuditPage
 from app.storage.faults import Cause
+from app.storage.store import Page
 
 Example = dict[str, Any]
 Examples = dict[str, Example]
@@ -40,12 +75,11 @@ RETURN_TO: Final = "https://tenant.us.auth0.com/continue"
 CALLER_STATE: Final = "my-own-state"
 RETURNED_TO: Final = f"{RETURN_TO}?state={CALLER_STATE}&session_token={SESSION_TOKEN}"
 LAUNCH_URL: Final = f"https://idv.example.com/v1/verifications/{VERIFICATION_ID}/launch"
-CURSOR: Final = "MjAyNi0wNC0wN1QxNzoyODoyNS4xNTAwMDArMDA6MDAgaWR2XzZmMWQyYzNiNGE1OTY4Nzc4Njk1YTRiM2MyZDFlMGYx"
 REQUEST_ID: Final = "0f0c9f6c7d6c4f3c9d3d7f0f8d1f2a3b"
 
-_NOW: Final = "2026-04-07T17:28:25.150Z"
-_AN_HOUR_LATER: Final = "2026-04-07T18:28:25.150Z"
-_A_MONTH_LATER: Final = "2026-05-07T17:28:25.150Z"
+_NOW: Final = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)
+CURSOR: Final = write_cursor((_NOW, VERIFICATION_ID))
+_RULES: Final = Rules()
 _PII: Final = {
     "name": "Mei Tanaka",
     "given_name": "Mei",
@@ -53,9 +87,15 @@ _PII: Final = {
     "birthdate": "1995-07-21",
     "email": EMAIL,
 }
-_IDS: Final = {"interview_id": INTERVIEW_ID, "identity_id": IDENTITY_ID}
-_RESULT: Final = {**_IDS, "auth_overall_score": "100.0", "auth_overall_status": "OK"}
-_CLAIMS: Final = {"https://incode.com/idv": {"completed": True, "completed_at": _NOW, **_RESULT, "pii": _PII}}
+_EVIDENCE: Final = Evidence(
+    interview_id=INTERVIEW_ID,
+    identity_id=IDENTITY_ID,
+    auth_overall_score="100.0",
+    auth_overall_status="OK",
+    pii=_PII,
+    userinfo={"sub": INTERVIEW_ID, "interview_id": INTERVIEW_ID, "identity_id": IDENTITY_ID, **_PII},
+)
+_VERIFIED: Final = policy.after_success(None, Accepted(_EVIDENCE), _NOW)
 REFUSED: Final = Failure(FailureCode.ACCESS_DENIED, "The verification was refused")
 
 
@@ -80,11 +120,6 @@ def _example(summary: str, value: Any, description: str | None = None) -> Exampl
     return {"summary": summary, "value": value} | ({"description": description} if description else {})
 
 
-def _error(failure: Failure | None) -> dict[str, str] | None:
-    view = ErrorView.of(failure)
-    return view.model_dump() if view else None
-
-
 def _page(words: Words, answer: HTMLResponse) -> Example:
     return _example(words.title, bytes(answer.body).decode())
 
@@ -96,207 +131,182 @@ def _page_of(kind: PageKind) -> Example:
     return _page(PAGES[kind][DEFAULT_LANGUAGE], _pages.page(kind, VERIFICATION_ID, origin=origin))
 
 
-def _record(*, completed: bool | None, result: dict[str, Any] | None = None, failure: Failure | None = None) -> dict[str, Any]:
-    """The record under the Action's names. `completed` is None after a reset."""
-    found = result or {}
-    return {
-        "incode_idv_completed": completed,
-        "incode_idv_completed_at": _NOW if completed else None,
-        "incode_interview_id": found.get("interview_id"),
-        "incode_identity_id": found.get("identity_id"),
-        "incode_idv_error": error_text(failure) if failure else None,
-        "incode_idv": {**found, "pii": _PII, "userinfo": {"sub": INTERVIEW_ID, **_IDS, **_PII}} if found else None,
-    }
-
-
-_VERIFIED_RECORD: Final = _record(completed=True, result=_RESULT)
-
-
-def _attempt(
-    status: Status = Status.PENDING,
-    *,
-    flow: Flow = Flow.RELAY,
-    purpose: Purpose = Purpose.LOGIN,
-    result: dict[str, Any] | None = None,
-    failure: Failure | None = None,
-) -> dict[str, Any]:
-    finished = status is not Status.PENDING
-    return {
-        "id": VERIFICATION_ID,
-        "user_id": USER_ID,
-        "status": status,
-        "flow": flow,
-        "purpose": purpose,
-        "started_by": CALLER,
-        "finished_by": CALLER if finished else None,
-        "created_at": _NOW,
-        "expires_at": _AN_HOUR_LATER,
-        "finished_at": _NOW if finished else None,
-        **(result or dict.fromkeys(_RESULT)),
-        "error": _error(failure),
-    }
-
-
-def _redirect(reason: Reason, url: str, attempt: dict[str, Any], app_metadata: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
-        "action": Action.REDIRECT,
-        "reason": reason,
-        "redirect_url": url,
-        "claims": {},
-        "app_metadata": app_metadata or {},
-        "error": None,
-        "verification": attempt,
-    }
-
-
-def _go_on(reason: Reason, attempt: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
-        "action": Action.CONTINUE,
-        "reason": reason,
-        "redirect_url": None,
-        "claims": _CLAIMS,
-        "app_metadata": _VERIFIED_RECORD,
-        "error": None,
-        "verification": attempt,
-    }
-
-
-def _failed(action: Action, failure: Failure, **rest: Any) -> dict[str, Any]:
-    return {
-        "action": action,
-        "reason": failure.code,
-        "redirect_url": None,
-        "claims": {},
-        "app_metadata": {},
-        "error": _error(failure),
-        "verification": None,
-        **rest,
-    }
-
-
-def _relay_failed(failure: Failure) -> dict[str, Any]:
-    return _failed(
-        Action.CONTINUE,
-        failure,
-        app_metadata=_record(completed=False, failure=failure),
-        verification=_attempt(Status.FAILED, failure=failure),
+def _attempt(flow: Flow = Flow.RELAY, purpose: Purpose = Purpose.LOGIN) -> Attempt:
+    return Attempt(
+        id=VERIFICATION_ID,
+        user_id=USER_ID,
+        flow=flow,
+        purpose=purpose,
+        status=Status.PENDING,
+        started_by=CALLER,
+        created_at=_NOW,
+        expires_at=_NOW + timedelta(hours=1),
     )
 
 
-def _status(reason: Reason, app_metadata: dict[str, Any], *, verified: bool = False) -> dict[str, Any]:
-    return {
-        "user_id": USER_ID,
-        "verified": verified,
-        "needs_verification": not verified,
-        "reason": reason,
-        "reverify_at": _A_MONTH_LATER if verified else None,
-        "claims": _CLAIMS if verified else {},
-        "app_metadata": app_metadata,
-    }
+def _ruling(outcome: Evidence | Failure, attempt: Attempt) -> Ruling:
+    """What is decided about an attempt of somebody who had never been verified."""
+    return decisions.rule(outcome if isinstance(outcome, Failure) else Verdict(outcome), attempt, None, _NOW, _RULES)
+
+
+def _finished_attempt(outcome: Evidence | Failure, flow: Flow = Flow.RELAY) -> Attempt:
+    attempt = _attempt(flow)
+    ruling = _ruling(outcome, attempt)
+    evidence = ruling.evidence or Evidence()
+    return replace(
+        attempt,
+        status=ruling.status,
+        finished_by=CALLER,
+        finished_at=_NOW,
+        interview_id=evidence.interview_id,
+        identity_id=evidence.identity_id,
+        auth_overall_score=evidence.auth_overall_score,
+        auth_overall_status=evidence.auth_overall_status,
+        failure=ruling.failure,
+    )
+
+
+def _finish(outcome: Evidence | Failure, flow: Flow = Flow.RELAY) -> Decision:
+    return replace(_ruling(outcome, _attempt(flow)).decision, verification=_finished_attempt(outcome, flow))
+
+
+def _status(record: UserRecord | None) -> UserStatus:
+    reason = policy.standing(record, _NOW, _RULES)
+    stands = reason is Reason.RECENTLY_VERIFIED and record is not None
+    return UserStatus(
+        user_id=USER_ID,
+        reason=reason,
+        reverify_at=policy.reverify_at(record, _RULES) if record and stands else None,
+        claims=claims.token_claims(record, reason, _RULES),
+        app_metadata=claims.app_metadata(record),
+    )
+
+
+def _decided(summary: str, decision: Decision) -> Example:
+    return _shown(summary, decision_view(decision, with_tokens=False))
+
+
+def _told(summary: str, record: UserRecord | None) -> Example:
+    return _shown(summary, UserStatusView.of(_status(record), with_tokens=False))
+
+
+def _shown(summary: str, view: BaseModel) -> Example:
+    return _example(summary, view.model_dump(mode="json"))
+
+
+def _asked(summary: str, body: BaseModel, description: str | None = None) -> Example:
+    return _example(summary, body.model_dump(mode="json", exclude_unset=True), description)
 
 
 START_REQUESTS: Final[Examples] = {
-    "first_login": _example("A login", {"user_id": USER_ID, "email": EMAIL}),
-    "returning_user": _example(
-        "The next login", {"user_id": USER_ID, "email": EMAIL}, "The request is the same each time: the service remembers."
+    "first_login": _asked("A login", StartBody(user_id=USER_ID, email=EMAIL)),
+    "returning_user": _asked(
+        "The next login",
+        StartBody(user_id=USER_ID, email=EMAIL),
+        "The request is the same each time: the service remembers.",
     ),
-    "auth0": _example(
+    "auth0": _asked(
         "A login in an Auth0 Action",
-        {"user_id": USER_ID, "email": EMAIL, "omit_state": True},
+        StartBody(user_id=USER_ID, email=EMAIL, omit_state=True),
         "Auth0 adds a `state` of its own to the redirect, so ours is left out.",
     ),
-    "step_up": _example("Before a payment or a password reset", {"user_id": USER_ID, "purpose": "step_up"}),
-    "step_up_refused": _example("A step-up of somebody who never verified", {"user_id": OTHER_USER_ID, "purpose": "step_up"}),
-    "hosted": _example(
+    "step_up": _asked("Before a payment or a password reset", StartBody(user_id=USER_ID, purpose=Purpose.STEP_UP)),
+    "step_up_refused": _asked(
+        "A step-up of somebody who never verified", StartBody(user_id=OTHER_USER_ID, purpose=Purpose.STEP_UP)
+    ),
+    "hosted": _asked(
         "A login in the hosted flow",
-        {"user_id": USER_ID, "email": EMAIL, "flow": "hosted", "return_to": RETURN_TO, "state": CALLER_STATE},
+        StartBody(user_id=USER_ID, email=EMAIL, flow=Flow.HOSTED, return_to=RETURN_TO, state=CALLER_STATE),
     ),
 }
 _STARTED: Final[Examples] = {
-    "first_login": _example("Never verified: redirect", _redirect(Reason.NEVER_VERIFIED, _TO_IDENTIFY, _attempt())),
-    "returning_user": _example("Verified, and the window is open: continue", _go_on(Reason.RECENTLY_VERIFIED)),
-    "auth0": _example("For an Auth0 Action: no state of ours", _redirect(Reason.NEVER_VERIFIED, _WITHOUT_STATE, _attempt())),
-    "step_up": _example(
+    "first_login": _decided(
+        "Never verified: redirect", decisions.redirect(Reason.NEVER_VERIFIED, _TO_IDENTIFY, None, _attempt())
+    ),
+    "returning_user": _decided("Verified, and the window is open: continue", decisions.standing(_VERIFIED, _RULES)),
+    "auth0": _decided(
+        "For an Auth0 Action: no state of ours", decisions.redirect(Reason.NEVER_VERIFIED, _WITHOUT_STATE, None, _attempt())
+    ),
+    "step_up": _decided(
         "Step-up: redirect, and show the enrolled face",
-        _redirect(Reason.STEP_UP, _TO_SHOW_THE_FACE, _attempt(purpose=Purpose.STEP_UP), _VERIFIED_RECORD),
+        decisions.redirect(Reason.STEP_UP, _TO_SHOW_THE_FACE, _VERIFIED, _attempt(purpose=Purpose.STEP_UP)),
     ),
-    "step_up_refused": _example(
-        "Step-up without an enrolled identity: deny", _failed(Action.DENY, Failure(FailureCode.IDENTITY_NOT_ESTABLISHED))
+    "step_up_refused": _decided(
+        "Step-up without an enrolled identity: deny",
+        decisions.failed(Failure(FailureCode.IDENTITY_NOT_ESTABLISHED), Purpose.STEP_UP, None, _RULES),
     ),
-    "hosted": _example(
+    "hosted": _decided(
         "Hosted: redirect to our own launch address",
-        _redirect(Reason.NEVER_VERIFIED, LAUNCH_URL, _attempt(flow=Flow.HOSTED)),
+        decisions.redirect(Reason.NEVER_VERIFIED, LAUNCH_URL, None, _attempt(Flow.HOSTED)),
     ),
 }
 FINISH_REQUESTS: Final[Examples] = {
-    "relay": _example(
+    "relay": _asked(
         "Relay: what arrived at your redirect URI",
-        {"user_id": USER_ID, "verification_id": VERIFICATION_ID, "code": CODE, "state": STATE, "iss": ISSUER},
+        CallbackBody(user_id=USER_ID, verification_id=VERIFICATION_ID, code=CODE, state=STATE, iss=ISSUER),
         "`verification_id` is `verification.id` of the start; the rest came with the browser.",
     ),
-    "provider_error": _example(
+    "provider_error": _asked(
         "Relay: the provider returned an error",
-        {
-            "user_id": USER_ID,
-            "verification_id": VERIFICATION_ID,
-            "error": REFUSED.code,
-            "error_description": REFUSED.description,
-            "state": STATE,
-            "iss": ISSUER,
-        },
+        CallbackBody(
+            user_id=USER_ID,
+            verification_id=VERIFICATION_ID,
+            error=REFUSED.code,
+            error_description=REFUSED.description,
+            state=STATE,
+            iss=ISSUER,
+        ),
     ),
-    "no_parameters": _example(
+    "no_parameters": _asked(
         "Relay: the browser came back with nothing but the state",
-        {"user_id": USER_ID, "verification_id": VERIFICATION_ID, "state": STATE},
+        CallbackBody(user_id=USER_ID, verification_id=VERIFICATION_ID, state=STATE),
     ),
-    "hosted": _example(
+    "hosted": _asked(
         "Hosted: the token that the browser brought",
-        {"user_id": USER_ID, "verification_id": VERIFICATION_ID, "session_token": SESSION_TOKEN},
+        CallbackBody(user_id=USER_ID, verification_id=VERIFICATION_ID, session_token=SESSION_TOKEN),
         "`session_token` came to `return_to`; `user_id` comes from your own session.",
     ),
 }
 _FINISHED: Final[Examples] = {
-    "relay": _example("Verified: continue, with the claim", _go_on(Reason.VERIFIED, _attempt(Status.COMPLETED, result=_RESULT))),
-    "provider_error": _example("Refused: continue without the claim, or deny", _relay_failed(REFUSED)),
-    "no_parameters": _example(
-        "Nothing came back: continue without the claim, or deny", _relay_failed(Failure(FailureCode.NO_CODE_RETURNED))
+    "relay": _decided("Verified: continue, with the claim", _finish(_EVIDENCE)),
+    "provider_error": _decided("Refused: continue without the claim, or deny", _finish(REFUSED)),
+    "no_parameters": _decided(
+        "Nothing came back: continue without the claim, or deny", _finish(Failure(FailureCode.NO_CODE_RETURNED))
     ),
-    "hosted": _example(
-        "Verified in the hosted flow",
-        _go_on(Reason.VERIFIED, _attempt(Status.COMPLETED, flow=Flow.HOSTED, result=_RESULT)),
-    ),
+    "hosted": _decided("Verified in the hosted flow", _finish(_EVIDENCE, Flow.HOSTED)),
 }
 _USER_STATUS: Final[Examples] = {
-    "verified": _example("The verification stands", _status(Reason.RECENTLY_VERIFIED, _VERIFIED_RECORD, verified=True)),
-    "never_verified": _example("A user without a record", _status(Reason.NEVER_VERIFIED, {})),
+    "verified": _told("The verification stands", _VERIFIED),
+    "never_verified": _told("A user without a record", None),
 }
 RESET_REQUESTS: Final[Examples] = {
-    "verification": _example("Verify again, as the same person", {"identity": False}),
-    "identity": _example("Forget who was enrolled", {"identity": True}),
+    "verification": _asked("Verify again, as the same person", ResetBody(identity=False)),
+    "identity": _asked("Forget who was enrolled", ResetBody(identity=True)),
 }
 _RESET: Final[Examples] = {
-    "verification": _example(
-        "The identity stays enrolled", _status(Reason.NOT_VERIFIED, _record(completed=None, result=_RESULT))
-    ),
-    "identity": _example("Nobody is enrolled any more", _status(Reason.NOT_VERIFIED, _record(completed=None))),
+    "verification": _told("The identity stays enrolled", policy.after_reset(_VERIFIED, forget_identity=False)),
+    "identity": _told("Nobody is enrolled any more", policy.after_reset(_VERIFIED, forget_identity=True)),
 }
 _ATTEMPT: Final[Examples] = {
-    "completed": _example("Verified", _attempt(Status.COMPLETED, result=_RESULT)),
-    "failed": _example("Refused", _attempt(Status.FAILED, failure=REFUSED)),
+    "completed": _shown("Verified", VerificationView.of(_finished_attempt(_EVIDENCE))),
+    "failed": _shown("Refused", VerificationView.of(_finished_attempt(REFUSED))),
 }
 _ATTEMPTS: Final[Examples] = {
-    "page": _example("A page, and there is more", {"items": [_attempt(Status.FAILED, failure=REFUSED)], "next_cursor": CURSOR}),
-    "last_page": _example("The last page", {"items": [_attempt()], "next_cursor": None}),
+    "page": _shown(
+        "A page, and there is more",
+        VerificationPage.of(Page([_finished_attempt(REFUSED)], next=(_NOW, VERIFICATION_ID))),
+    ),
+    "last_page": _shown("The last page", VerificationPage.of(Page([_attempt()], next=None))),
 }
-_HEALTH: Final[Examples] = {"ok": _example("It lives", {"status": "ok"})}
-_READY: Final[Examples] = {"ready": _example("Ready", {"status": "ready", "checks": {"database": "ok", "migrations": "ok"}})}
+_HEALTH: Final[Examples] = {"ok": _shown("It lives", HealthView())}
+_READY: Final[Examples] = {"ready": _shown("Ready", ReadinessView(status="ready", checks={"database": "ok", "migrations": "ok"}))}
 _NOT_READY: Final[Examples] = {
-    "unreachable": _example(
+    "unreachable": _shown(
         "The database is away",
-        {
-            "status": "not_ready",
-            "checks": {"database": f"{Cause.FILE_NOT_WRITABLE.words}. {Cause.FILE_NOT_WRITABLE.remedy}", "migrations": "unknown"},
-        },
+        ReadinessView(
+            status="not_ready",
+            checks={"database": f"{Cause.FILE_NOT_WRITABLE.words}. {Cause.FILE_NOT_WRITABLE.remedy}", "migrations": "unknown"},
+        ),
     )
 }
 _METRICS: Final[Examples] = {
@@ -316,22 +326,13 @@ _PAGES: Final[Examples] = {
     **{kind: _page_of(kind) for kind in PAGES},
     "preview": _page(PREVIEW[DEFAULT_LANGUAGE], _pages.preview("?person=yes")),
 }
+_RESET_BY_AN_ADMINISTRATOR: Final = AuditEntry(
+    id=AUDIT_ID, at=_NOW, action=AuditAction.RESET, by=ADMINISTRATOR, user_id=USER_ID, request_id=REQUEST_ID
+)
 _AUDIT_ENTRIES: Final[Examples] = {
-    "page": _example(
+    "page": _shown(
         "A page, and there is more",
-        {
-            "items": [
-                {
-                    "id": AUDIT_ID,
-                    "at": _NOW,
-                    "action": AuditAction.RESET,
-                    "by": ADMINISTRATOR,
-                    "user_id": USER_ID,
-                    "request_id": REQUEST_ID,
-                }
-            ],
-            "next_cursor": CURSOR,
-        },
+        AuditEntryPage.of(AuditPage([_RESET_BY_AN_ADMINISTRATOR], next=(_NOW, VERIFICATION_ID))),
     ),
 }
 USER_IDS: Final[Examples] = {
