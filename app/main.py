@@ -224,6 +224,7 @@ def _services(settings: Settings, database: Database, provider: RelyingParty, me
             requests=requests,
             rules=settings.rules,
             addresses=settings.addresses,
+            hosted=browser.hosted_addresses(settings.public_url),
             lifetime=settings.lifetime,
             clock=clock,
             adopts=settings.adopt_app_metadata,

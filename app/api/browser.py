@@ -15,7 +15,7 @@ from app.api.deps import CurrentServices, Services, counted_callback
 from app.api.page_words import PAGES
 from app.api.problems import header, responses, shown
 from app.api.reference import examples
-from app.core.domain import ATTEMPT_ID
+from app.core.domain import ATTEMPT_ID, HostedAddresses
 from app.core.errors import DatabaseUnavailable, InternalError
 from app.core.messages import DEFAULT_LANGUAGE, LANGUAGES, Language, language_of
 from app.flows.exchange import AuthorizationResponse
@@ -46,6 +46,15 @@ _REFERENCE = re.compile(rf"{ATTEMPT_ID.pattern}|[0-9a-f]{{32}}|[0-9a-f]{{8}}(-[0
 _log = structlog.stdlib.get_logger("app.browser")
 
 router = APIRouter(tags=["Hosted flow"], default_response_class=HTMLResponse)
+
+
+def hosted_addresses(public_url: str) -> HostedAddresses:
+    """Where browsers meet these routes, which are reached below `public_url`."""
+
+    def launch_url(verification_id: str) -> str:
+        return public_url + router.url_path_for(launch.__name__, verification_id=verification_id)
+
+    return HostedAddresses(launch_url=launch_url, callback_url=public_url + router.url_path_for(receive.__name__))
 
 
 def _query(description: str, example: str | None) -> Any:

@@ -335,7 +335,7 @@ class UserStatus:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where browsers go: `redirect_uris` of the relay flow, the first of which is the default, and what the hosted flow uses.
+    """Where the operator lets browsers go. The first of `redirect_uris`, and of `return_urls`, is the default.
 
     Without `redirect_uris` there is no relay flow, without `return_urls` no hosted flow.
     """
@@ -344,14 +344,13 @@ class Addresses:
     public_url: str
     return_urls: tuple[str, ...]
 
-    @property
-    def callback_url(self) -> str:
-        """The redirect URI of the hosted flow."""
-        return f"{self.public_url}/v1/callback"
 
-    def launch_url(self, attempt: Attempt) -> str:
-        """Where the browser enters the hosted flow."""
-        return f"{self.public_url}/v1/verifications/{attempt.id}/launch"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedAddresses:
+    """Where browsers meet this service in the hosted flow: `launch_url` is called with an attempt's id."""
+
+    launch_url: Callable[[str], str]
+    callback_url: str
 
 
 @dataclass(frozen=True, slots=True)

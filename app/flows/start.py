@@ -16,6 +16,7 @@ from app.core.domain import (
     Failure,
     FailureCode,
     Flow,
+    HostedAddresses,
     Json,
     Purpose,
     Reason,
@@ -66,6 +67,7 @@ class Starting:
         requests: AuthorizationRequests,
         rules: Rules,
         addresses: Addresses,
+        hosted: HostedAddresses,
         lifetime: timedelta,
         clock: Clock,
         adopts: bool = False,
@@ -74,6 +76,7 @@ class Starting:
         self._requests = requests
         self._rules = rules
         self._addresses = addresses
+        self._hosted = hosted
         self._lifetime = lifetime
         self._clock = clock
         self._adopts = adopts
@@ -132,7 +135,7 @@ class Starting:
         if isinstance(planned, Decision):
             return planned
         if flow is Flow.HOSTED:
-            url = self._addresses.launch_url(planned.attempt)
+            url = self._hosted.launch_url(planned.attempt.id)
         else:
             url = await self._requests.url(planned.attempt, planned.secrets, planned.login_hint)
         return decisions.redirect(planned.reason, url, planned.record, planned.attempt)
@@ -164,7 +167,7 @@ class Starting:
 
     def _secrets(self, request: StartRequest, flow: Flow, login_hint: str | None) -> RequestSecrets:
         if flow is Flow.HOSTED:
-            return hosted_secrets(self._addresses.callback_url, login_hint)
+            return hosted_secrets(self._hosted.callback_url, login_hint)
         return relay_secrets(request.redirect_uri or self._addresses.redirect_uris[0])
 
     def _way_back(self, request: StartRequest) -> WayBack:

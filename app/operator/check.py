@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from app.api.browser import hosted_addresses
 from app.core.domain import Addresses
 from app.oidc import ProviderConfig, is_loopback
 from app.operator.check_database import check_database
@@ -31,7 +32,7 @@ async def check_all(
     show: Progress,
 ) -> list[Finding]:
     """Every check, in the order in which what it finds is worth mending."""
-    redirect_uri = next(iter(addresses.redirect_uris), addresses.callback_url)
+    redirect_uri = next(iter(addresses.redirect_uris), hosted_addresses(addresses.public_url).callback_url)
     usable = (await look_at(database)).cause is None
     return [
         *check_environment(environment),

@@ -340,10 +340,11 @@ USER_IDS: Final[Examples] = {
     "saml": _example("With characters that a path does not take as they are", OTHER_USER_ID),
 }
 VERIFICATION_IDS: Final[Examples] = {"verification": _example("Of the answer that started it", VERIFICATION_ID)}
-_CLAIM: Final = _CLAIMS["https://incode.com/idv"]
+_CLAIMS: Final = claims.token_claims(_VERIFIED, Reason.RECENTLY_VERIFIED, _RULES)
+_CLAIM: Final = _CLAIMS[_RULES.claim_namespace]
 _FLAT: Final = {
     "incode_idv_completed": "true",
-    "incode_idv_completed_at": _NOW,
+    "incode_idv_completed_at": claims.timestamp(_NOW),
     "incode_idv_interview_id": INTERVIEW_ID,
     "incode_idv_identity_id": IDENTITY_ID,
     "incode_idv_auth_overall_score": "100.0",

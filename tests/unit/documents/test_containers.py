@@ -15,6 +15,7 @@ import typer
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
+from app.api.browser import hosted_addresses
 from app.flows.exchange import CALLBACK_SECONDS
 from app.main import create_app
 from app.operator import cli, env_file, server
@@ -516,7 +517,7 @@ def test_the_service_and_the_sandbox_agree_on_address_client_and_way_back(
     assert parameters["issuer"] == settings.incode_server_url == env_file.SANDBOX["INCODE_SERVER_URL"]
     assert parameters["client_id"] == settings.incode_client_id
     assert parameters["client_secret"] == settings.incode_client_secret.get_secret_value()
-    assert settings.addresses.callback_url in parameters["redirect_uri"]
+    assert hosted_addresses(settings.public_url).callback_url in parameters["redirect_uri"]
     issuer = urlsplit(parameters["issuer"])
     assert sandbox["networks"]["default"]["aliases"] == [issuer.hostname]
     assert "default" in SERVICES["idv"]["networks"]
