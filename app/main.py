@@ -65,7 +65,7 @@ HOUSEKEEPING_SECONDS = 60.0
 STOPPING_SECONDS = 3.0
 # Whatever a decision or a callback may be counted by.
 COUNTED = {*Reason, *CATALOGUE, *PageKind, *(problem.code for problem in Problem.__subclasses__()), "returned"}
-# Without «@»: what a caller sends is logged, and an e-mail address must not be.
+# Without "@": what a caller sends is logged, and an e-mail address must not be.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 
 _log = structlog.stdlib.get_logger("app.start")

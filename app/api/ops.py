@@ -60,7 +60,7 @@ async def _checks(services: CurrentServices) -> dict[str, str]:
         return {"database": "ok", "migrations": "ok"}
     if health.is_reachable:
         at = health.revision or "no revision"
-        wanted = f"the database is at {at}, this version needs {newest_revision()}; run «idv migrate»"
+        wanted = f"the database is at {at}, this version needs {newest_revision()}; run `idv migrate`"
         return {"database": "ok", "migrations": wanted}
     return {"database": f"{health.cause.words}. {health.cause.remedy}", "migrations": "unknown"}
 

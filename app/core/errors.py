@@ -57,7 +57,7 @@ class Unauthorized(Problem):
     """No API key, or an unknown one (RFC 6750 section 3)."""
 
     status, code, title = 401, "unauthorized", "Unauthorized"
-    detail = "The API key is missing or unknown. Send it in the header «Authorization: Bearer …»."
+    detail = "The API key is missing or unknown. Send it in the header `Authorization: Bearer …`."
     hint = (
         "Check that the key is sent whole and that its entry is among the API keys in the settings of the process "
         "that answers, which reads them at its start. `idv api-key NAME` makes a new one."
@@ -85,7 +85,7 @@ class MethodNotAllowed(Problem):
     """The route exists, but not for this method."""
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
-    detail = "This route does not take this method; the header «Allow» names those that it takes."
+    detail = "This route does not take this method; the header `Allow` names those that it takes."
     hint = "Use a method that the answer's header `Allow` names, or compare the address with `/docs`."
 
 
@@ -156,7 +156,7 @@ class ResponseIssuerMismatch(Problem):
     """The authorization response came from another issuer, or does not say from which (RFC 9207)."""
 
     status, code, title = 409, "issuer_mismatch", "Issuer mismatch"
-    detail = "The response's «iss» is not the configured issuer, or is missing. Pass it on as it came."
+    detail = "The response's `iss` is not the configured issuer, or is missing. Pass it on as it came."
     hint = (
         "Pass `iss` on as it came. Compare it with `INCODE_ISSUER` (by default `INCODE_SERVER_URL`): demo and "
         "production differ. If all this is right, treat it as an attack."

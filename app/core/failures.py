@@ -19,7 +19,7 @@ class FailureKind:
 
 
 _START_AGAIN = "Let the user log in again; a new login starts a new verification."
-_ASK_INCODE = "Run «idv check», and ask Incode whether the client INCODE_CLIENT_ID may use the authorization code flow."
+_ASK_INCODE = "Run `idv check`, and ask Incode whether the client INCODE_CLIENT_ID may use the authorization code flow."
 _NEVER_SENT = (
     "The service sends nothing of the kind: compare redirect_url with the request that reaches the provider. Something on the "
     "way, such as a redirect of your own, has added to it."
@@ -91,18 +91,18 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
     FailureCode.INVALID_CLIENT: FailureKind(
         "The provider does not accept the client's credentials.",
         "Check INCODE_CLIENT_ID, INCODE_CLIENT_SECRET and CLIENT_AUTH_METHOD, and that INCODE_SERVER_URL is the environment "
-        "(demo or production) that they belong to; «idv check» tries them.",
+        "(demo or production) that they belong to; `idv check` tries them.",
     ),
     FailureCode.UNSUPPORTED_GRANT_TYPE: FailureKind("The Incode client may not use the authorization code grant.", _ASK_INCODE),
     FailureCode.PROVIDER_UNAVAILABLE: FailureKind(
         "The provider did not answer, or its answer was unusable.",
-        "Run «idv check» where the service runs: it asks INCODE_SERVER_URL and says what fails (name, network, proxy, "
+        "Run `idv check` where the service runs: it asks INCODE_SERVER_URL and says what fails (name, network, proxy, "
         "certificate, issuer). Valid verifications still count. When it answers again, let the user log in again.",
     ),
     FailureCode.ID_TOKEN_INVALID: FailureKind(
         "The ID token was refused.",
         "The check named in the detail failed. iss: INCODE_ISSUER; aud or azp: INCODE_CLIENT_ID; alg: ID_TOKEN_ALGORITHMS; exp, "
-        "iat or nbf: this machine's clock and CLOCK_SKEW_SECONDS; kid or signature: «idv check» reads the provider's keys, and "
+        "iat or nbf: this machine's clock and CLOCK_SKEW_SECONDS; kid or signature: `idv check` reads the provider's keys, and "
         "new ones are fetched within a minute; nonce: the callback of another login. Any other check, or if these are right: "
         "treat it as an attack, or as a fault of the provider.",
         about_the_person=True,
@@ -128,7 +128,7 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
     FailureCode.IDENTITY_MISMATCH: FailureKind(
         "The person who came back is not the one who is enrolled for this user.",
         "Somebody else may hold the user's password: find out who it was first. If the wrong person was enrolled, an "
-        "administrator resets the user with identity=true («idv reset USER --identity»).",
+        "administrator resets the user with identity=true (`idv reset USER --identity`).",
         about_the_person=True,
     ),
     FailureCode.IDENTITY_NOT_ESTABLISHED: FailureKind(
@@ -137,9 +137,9 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
     ),
     FailureCode.RECORD_NOT_AUTHENTIC: FailureKind(
         "What is on file about this user was changed by somebody without the keys, or the key it was sealed with is lost.",
-        "Run «idv check --records», which names the records, and see that ENCRYPTION_KEYS has every key that is in use. If the "
+        "Run `idv check --records`, which names the records, and see that ENCRYPTION_KEYS has every key that is in use. If the "
         "keys are right, somebody has written to the database: find out who. An administrator's reset with identity=true "
-        "(«idv reset USER --identity») lets the user enrol anew.",
+        "(`idv reset USER --identity`) lets the user enrol anew.",
     ),
     FailureCode.VERIFICATION_EXPIRED: FailureKind(
         "The answer came too late, or the user was reset in between.",
@@ -151,7 +151,7 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
     ),
     FailureCode.TOO_MANY_ATTEMPTS: FailureKind(
         "Too many verifications of this user were begun without success.",
-        "Wait until the time in the detail, or let an administrator reset the user («idv reset USER»). ATTEMPT_LIMIT and "
+        "Wait until the time in the detail, or let an administrator reset the user (`idv reset USER`). ATTEMPT_LIMIT and "
         "ATTEMPT_WINDOW_HOURS set the limit. Many users at once: look at the errors of their attempts.",
     ),
 }  # fmt: skip

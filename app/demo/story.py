@@ -43,7 +43,7 @@ def invite(acme: str, service: str, key: str, admin_key: str, *, own: bool) -> N
     docs = f"{service}/docs"
     _step("Everything stays up. Open this in a browser, log in, and choose how the verification ends:")
     print(f"   {acme}\n")
-    print(f"   For calls of your own, «Authorize» in {docs} asks for two keys:")
+    print(f'   For calls of your own, "Authorize" in {docs} asks for two keys:')
     print(f"   IdpKey    {key}")
     print(f"   AdminKey  {admin_key}\n")
     if own:

@@ -112,7 +112,7 @@ class Wso2AuthenticationRequest(CamelCased):
 async def token(
     body: Annotated[Wso2TokenRequest, Body(openapi_examples=examples.WSO2_TOKEN_REQUESTS)], minting: CurrentMinting
 ) -> Response:
-    """For the actions «pre-issue ID token» and «pre-issue access token». An access token takes the claim's members one by one."""
+    """For the actions "pre-issue ID token" and "pre-issue access token". An access token takes the claim's members one by one."""
     event = body.event
     is_machine = event.user is None or event.request.grant_type == "client_credentials"
     claim = await minting.claim(None if is_machine or event.user is None else event.user.id)
@@ -165,7 +165,7 @@ async def authentication(
     body: Annotated[Wso2AuthenticationRequest, Body(openapi_examples=examples.WSO2_AUTHENTICATION_REQUESTS)],
     minting: CurrentMinting,
 ) -> Response:
-    """For a custom authenticator of the type «2FA», with `session_token` among its allowed parameters.
+    """For a custom authenticator of the type "2FA", with `session_token` among its allowed parameters.
 
     The browser goes through the hosted flow, and brings back to `/commonauth` a `session_token` that WSO2 passes on: what it
     proves is that the browser which was verified is the one that logs in.

@@ -124,7 +124,7 @@ class RelyingParty:
         return urlunsplit(endpoint._replace(query=query))
 
     async def check_response_issuer(self, iss: str | None) -> None:
-        """That the authorization response is our provider's (RFC 9207 section 2.4), before its code is used.
+        """Check that the authorization response is our provider's (RFC 9207 section 2.4), before its code is used.
 
         Raises IssuerMismatch, and ProviderUnavailable when it cannot be known whether `iss` is required.
         """

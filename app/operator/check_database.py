@@ -23,4 +23,4 @@ def _migrations(health: Health, *, on_file: bool) -> Finding:
             return Finding("database", "is reachable and migrated")
         return Finding("database", f"is reachable, and at {health.revision}, which a newer version than this one has made")
     at = f"is at {health.revision or 'no revision'}, not at {newest_revision()}"
-    return Finding("database", f"{at}; «idv serve» will migrate it") if on_file else Finding("database", at, "Run: idv migrate")
+    return Finding("database", f"{at}; `idv serve` will migrate it") if on_file else Finding("database", at, "Run: idv migrate")

@@ -107,7 +107,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, envvar="WEB_CONCURRENCY", help="The number of processes.")] = 1,
 ) -> None:
-    """Run the service. On SQLite it migrates the database first; on PostgreSQL, run «idv migrate» before."""
+    """Run the service. On SQLite it migrates the database first; on PostgreSQL, run `idv migrate` before."""
     settings = _settings()
     from app.operator import server
     from app.telemetry.logs import configure_logging

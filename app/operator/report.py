@@ -105,7 +105,7 @@ def show_attempts(page: VerificationPage, *, with_user: bool, narrowed: bool) ->
     console = _console()
     if not page.items:
         wider = " Look without some of the options." if narrowed else ""
-        console.print(f"There are no such attempts.{wider} «idv purge» removes those older than RETENTION_DAYS.")
+        console.print(f"There are no such attempts.{wider} `idv purge` removes those older than RETENTION_DAYS.")
     _show_rows(console, [_attempt(item, with_user=with_user) for item in page.items])
     if page.next_cursor:
         console.print(f"There are more: --cursor {page.next_cursor}", soft_wrap=True)

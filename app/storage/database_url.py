@@ -108,7 +108,7 @@ def read_url(text: str) -> DatabaseUrl:
     except ValueError:
         raise ValueError(_WANTED + _ENCODED) from None
     if parts.fragment:
-        raise ValueError("has a «#»" + _ENCODED)
+        raise ValueError("has a `#`" + _ENCODED)
     return _Reader(parameters).read(_authority(parts.netloc, named="host" in parameters), parts.path)
 
 
@@ -183,7 +183,7 @@ class _Reader:
         context = self._with_system_authorities() if self._left.get("sslrootcert") == "system" else None
         if context is None and mode in {"verify-ca", "verify-full"} and "sslrootcert" not in self._left:
             raise ValueError(
-                f"sslmode={mode} needs sslrootcert: a file, or «system» for the authorities that this machine trusts"
+                f"sslmode={mode} needs sslrootcert: a file, or `system` for the authorities that this machine trusts"
             )
         self._try_files(context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         return context

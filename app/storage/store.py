@@ -398,14 +398,14 @@ def _holds_something() -> ColumnElement[bool]:
 
 
 def _is_open() -> ColumnElement[bool]:
-    """That the attempt waits for its callback, or has waited in vain and was never answered."""
+    """The rows of attempts that wait for their callback, or have waited in vain and were never answered."""
     row = verifications.c
     lapsed = (row.status == Status.EXPIRED) & row.finished_at.is_(None) & row.returned_at.is_(None)
     return (row.status == Status.PENDING) | lapsed
 
 
 def _unchanged(attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
-    """That the row is still at the step where this request has found or put it."""
+    """What holds of the attempt's row while it is still at the step where this request has found or put it."""
     return (
         verifications.c.id == attempt.id,
         verifications.c.status == attempt.status,

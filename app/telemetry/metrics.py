@@ -59,7 +59,7 @@ class Metrics:
         )
         self._provider_calls = Histogram(
             "idv_provider_call_seconds",
-            "Calls to the provider by endpoint and class of HTTP status («failed» without one), with their duration.",
+            "Calls to the provider by endpoint and class of HTTP status (`failed` without one), with their duration.",
             ["endpoint", "status"],
             registry=registry,
         )

@@ -498,7 +498,7 @@ async def test_a_wrong_method_is_refused_and_the_right_ones_are_named(unchanged:
             if method == "HEAD":
                 assert response.content == b""
                 assert response.headers["X-Request-ID"]
-            elif path != RESET or method != "GET":  # GET of this path is the status of a user called «ana/reset»
+            elif path != RESET or method != "GET":  # GET of this path is the status of a user called "ana/reset"
                 problem(response, 405, "method_not_allowed")
             if response.status_code == 405:
                 assert documented <= allowed, f"{method} {path} names {allowed}"

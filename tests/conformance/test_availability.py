@@ -290,7 +290,7 @@ async def no_server() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def no_such_name() -> AsyncIterator[str]:
-    # RFC 6761 section 6.4: no name under «invalid» is ever found.
+    # RFC 6761 section 6.4: no name under "invalid" is ever found.
     yield "https://provider.invalid"
 
 

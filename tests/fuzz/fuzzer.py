@@ -86,7 +86,7 @@ def filter_failure(_context: Any, failure: Any, case: Any, response: Any) -> boo
     match failure:
         case RejectedPositiveData():
             return not _is_refused_by_a_rule_in_words(case, response)
-        # A user's id holds any character: `GET /v1/users/ana/reset` asks for the user «ana/reset».
+        # A user's id holds any character: `GET /v1/users/ana/reset` asks for the user "ana/reset".
         case UnsupportedMethodResponse():
             return case.operation.path != RESET or case.method not in {"GET", "DELETE"}
         case AllowHeaderMismatch():

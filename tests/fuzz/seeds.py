@@ -1,4 +1,4 @@
-"""A database in which something of everything has happened, so that a fuzzer reaches more than «not found»."""
+"""A database in which something of everything has happened, so that a fuzzer reaches more than `not_found`."""
 
 from dataclasses import dataclass, field
 

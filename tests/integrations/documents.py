@@ -1,6 +1,6 @@
 """The HTTP that the pages of docs/integrations show, held against what was really said.
 
-A page shows an exchange as a block of `http`: method and path, the request's JSON, the status, the answer's JSON. «…» stands for
+A page shows an exchange as a block of `http`: method and path, the request's JSON, the status, the answer's JSON. "…" stands for
 any text. A request is shown whole; of an answer, members may be left out.
 """
 

@@ -49,7 +49,7 @@ def _lay(distribution: Distribution, target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The venv of the final stage: the dependencies, and on top of them what the stage «application» lays apart."""
+    """The venv of the final stage: the dependencies, and on top of them what the stage `application` lays apart."""
     folder = tmp_path_factory.mktemp("image")
     environment = folder / "venv"
     venv.create(environment, with_pip=False)

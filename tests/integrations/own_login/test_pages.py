@@ -1,4 +1,4 @@
-"""The code of the pages for «your own login», taken from the pages and run in front of the service and the sandbox."""
+"""The code of the pages for your own login, taken from the pages and run in front of the service and the sandbox."""
 
 import fcntl
 import hashlib

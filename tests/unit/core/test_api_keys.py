@@ -76,7 +76,7 @@ REFUSED = [
     f"acme=sha256:MARKER{DIGEST[6:]}",
     "MARKER-a-key-of-thirty-two-characters-without-a-name",
     "a name=MARKER-a-key-of-more-than-thirty-two-characters",
-    # A key whose name was forgotten may end with base64's own «=», and name and key may change places.
+    # A key whose name was forgotten may end with base64's own "=", and name and key may change places.
     "MARKERa2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V=",
     "MARKERa2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2==",
     "MARKER-a-key-of-more-than-thirty-two-characters=acme",

@@ -16,7 +16,7 @@ from app.core.failures import (
     is_about_the_person,
 )
 
-# The table «Error codes of a decision»: which codes take a standing verification away.
+# The table "Error codes of a decision": which codes take a standing verification away.
 TAKES_AWAY = {
     FailureCode.NO_CODE_RETURNED: True,
     FailureCode.ACCESS_DENIED: True,

@@ -51,7 +51,7 @@ def code_in(document: str) -> list[str]:
     """Each line of the document's code, whether it stands within a sentence or by itself."""
     blocks = re.findall(r"```\w*\n(.*?)```", text(document), re.DOTALL)
     prose = re.sub(r"```.*?```", "", text(document), flags=re.DOTALL)
-    inline = [one or other for one, other in re.findall(r"`([^`\n]+)`|«([^»\n]+)»", prose)]
+    inline = re.findall(r"`([^`\n]+)`", prose)
     return [*inline, *(line for block in blocks for line in block.splitlines())]
 
 

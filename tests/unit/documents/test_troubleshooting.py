@@ -63,6 +63,6 @@ def test_the_settings_and_commands_that_it_names_are_there() -> None:
     named = set(re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b", texts))
     assert named
     assert named <= {name.upper() for name in Settings.model_fields}
-    commands = set(re.findall(r"[«`]idv ([a-z-]+)", texts))
+    commands = set(re.findall(r"`idv ([a-z-]+)", texts))
     assert commands
     assert commands <= set(re.findall(r"^\| `idv ([a-z-]+)", README, re.MULTILINE))

@@ -57,7 +57,7 @@ def test_a_file_is_read_as_it_is_named() -> None:
         ("postgres://", "takes sqlite"),
         ("postgres:///idv", "names no host"),
         ("postgres://u:hu/sh@db/idv", "port"),
-        ("postgres://u:hu#sh@db/idv", "«#»"),
+        ("postgres://u:hu#sh@db/idv", "`#`"),
         ("postgres://u:hush?hush@db/idv", "percent-encode"),
         ("postgres://u:hush@db/idv?hush=1", "unknown name"),
         ("postgres://u:hush@db:0/idv", "port"),
