@@ -54,7 +54,7 @@ class GatewayUnavailable(Exception):
 
 
 async def start(gateway: httpx.AsyncClient, user_id: str, *, flow: Flow, return_to: str, **wishes: Any) -> Answer:
-    """Ask whether this user must be verified. `wishes` are further members: email, purpose, force."""
+    """Ask whether this user must be verified. `wishes` are further members: email, purpose, force, locale."""
     hosted = {"return_to": return_to, "state": secrets.token_urlsafe(32)} if flow == "hosted" else {}
     decision = await _post(gateway, "/v1/verifications", {"user_id": user_id, "flow": flow, **hosted, **wishes})
     if decision["action"] != "redirect":

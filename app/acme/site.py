@@ -29,6 +29,7 @@ CONTINUE: Final = "/continue"
 LARGEST_BODY: Final = 16 * 1024
 _COOKIE: Final = "acme_session"
 _EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,190}")
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}")
 _PAYMENT: Final = "€500"
 _SOURCE: Final = inspect.getsource(integration)
 
@@ -112,18 +113,19 @@ class _Acme:
         visit = Visit(self._users.of(session.choices.email), "login", session.choices)
         filled_in = {name: value for name, value in form.items() if name != "csrf"}
         step = visit.journal.begin("Browser", "Acme", "POST", "/login", sent=filled_in)
-        return await self._begin(session, visit, step)
+        return await self._begin(session, visit, step, _language(request))
 
     async def _pay(self, request: Request) -> Response:
         session, _ = await self._own_form(request)
         user = _signed_in(session)
         visit = Visit(user, "step_up", session.choices)
         step = visit.journal.begin("Browser", "Acme", "POST", "/pay")
-        return await self._begin(session, visit, step)
+        return await self._begin(session, visit, step, _language(request))
 
-    async def _begin(self, session: Session, visit: Visit, step: Step) -> Response:
-        wishes = {"email": visit.user.email, "purpose": visit.purpose, "force": visit.choices.force}
-        gateway, flow, return_to = self._gateway(visit), visit.choices.flow, self._address + CONTINUE
+    async def _begin(self, session: Session, visit: Visit, step: Step, locale: str | None) -> Response:
+        choices = visit.choices
+        wishes = {"email": visit.user.email, "purpose": visit.purpose, "force": choices.force, "locale": locale}
+        gateway, flow, return_to = self._gateway(visit), choices.flow, self._address + CONTINUE
         async with gateway.client(visit.journal) as client:
             answer = await integration.start(client, visit.user.id, flow=flow, return_to=return_to, **wishes)
         return self._do(session, visit, answer, step)
@@ -244,6 +246,12 @@ class _Acme:
         secure = self._address.startswith("https:")
         response.set_cookie(_COOKIE, session.id, path="/", httponly=True, samesite="lax", secure=secure)
         return response
+
+
+def _language(request: Request) -> str | None:
+    """The language that the browser prefers: what the gateway says to the person is then in it."""
+    preferred = request.headers.get("Accept-Language", "").partition(",")[0].partition(";")[0].strip()
+    return preferred if _LANGUAGE_TAG.fullmatch(preferred) else None
 
 
 def _choices(form: FormData) -> Choices:

@@ -13,6 +13,8 @@ from app.acme.journal import Journal
 from app.acme.sessions import MOST_SESSIONS, Sessions
 from app.acme.wire import MOST_STEPS
 from app.api.reference.examples import START_REQUESTS, USER_ID
+from app.core.domain import FailureCode
+from app.core.messages import Language, message
 from app.demo import Demo, Ports, everything
 from tests.acme.conftest import NewVisitor
 from tests.acme.visitor import Json, Page, Visitor
@@ -173,6 +175,21 @@ async def test_a_failure_is_refused_where_the_gateway_blocks(visitor: Visitor, f
     assert not page.can_pay
     assert (await visitor.open("/")).title == "Log in to Acme"
     assert (await visitor.send("/pay")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("preferred", "said"),
+    [
+        ("es-MX,es;q=0.9,en;q=0.8", "es"),
+        ("pt", "pt"),
+        ("fr", "en"),
+        ("*", "en"),
+    ],
+)
+async def test_the_person_is_told_in_the_browsers_language(visitor: Visitor, preferred: str, said: Language) -> None:
+    visitor.client.headers["Accept-Language"] = preferred
+    page = await visitor.log_in("denied")
+    assert page.fact("For the person") == message(FailureCode.ACCESS_DENIED, said)
 
 
 async def test_a_refused_login_ends_the_one_before_it(visitor: Visitor) -> None:
