@@ -9,6 +9,8 @@ ATTEMPT_LASTS = timedelta(hours=1)
 VERIFICATION_STANDS = timedelta(hours=12)
 ANSWER_LASTS = timedelta(minutes=5)
 TOKEN_LASTS = timedelta(minutes=5)
+# A browser keeps the cookies of so many attempts, and forgets the oldest for a new one.
+COOKIES_KEPT = 5
 ATTEMPT_LIMIT = 2
 ATTEMPT_WINDOW = timedelta(hours=24)
 
@@ -122,6 +124,7 @@ class Model:
     users: dict[str, Record] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
+    cookies: dict[str, list[str]] = field(default_factory=dict)
 
     # What is asked and told.
 
@@ -221,16 +224,19 @@ class Model:
 
     def launch(self, attempt_id: str, browser: str) -> str:
         attempt = self.attempts.get(attempt_id)
-        if attempt is None or attempt.browser not in {None, browser}:
+        kept = self.cookies.setdefault(browser, [])
+        if attempt is None or (attempt.browser is not None and not self._belongs(attempt_id, browser)):
             return "page"
         if attempt.status == "pending" and not self._is_late(attempt):
-            attempt.browser = browser
+            if attempt.browser is None:
+                attempt.browser = browser
+                kept[:] = [*kept[1 - COOKIES_KEPT :], attempt_id]
             return "provider"
         return "caller" if attempt.returned_at and not attempt.withdrawn else "page"
 
     def come_back(self, attempt_id: str, browser: str, parameters: Mapping[str, str], exchange: Exchange) -> str:
         attempt = self.attempts.get(attempt_id)
-        if attempt is None or attempt.browser != browser:
+        if attempt is None or not self._belongs(attempt_id, browser):
             return "page"
         if attempt.status == "pending":
             attempt.outcome = self._outcome(attempt_id, parameters, exchange)
@@ -239,6 +245,9 @@ class Model:
         return "page" if attempt.withdrawn else "caller"
 
     # The rules.
+
+    def _belongs(self, attempt_id: str, browser: str) -> bool:
+        return self.attempts[attempt_id].browser == browser and attempt_id in self.cookies.get(browser, [])
 
     def _standing(self, record: Record | None) -> str:
         if record is None:
