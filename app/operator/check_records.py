@@ -9,7 +9,7 @@ from app.storage.keeping import Examined, Keeper, KeysInUse, Progress
 SAMPLE = 500
 _MEND = (
     "See that ENCRYPTION_KEYS has every key that is in use. If it has, somebody has written to the database: find out who. "
-    "«idv reset USER --identity» lets the user enrol anew."
+    "`idv reset USER --identity` lets the user enrol anew."
 )
 
 
