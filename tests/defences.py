@@ -815,7 +815,8 @@ DEFENCES = (
         "Keycloak's own session says which attempt it is about",
         "integrations/keycloak/src/main/java/idv/keycloak/VerificationAuthenticator.java",
         "context.getAuthenticationSession().getAuthNote(note(context)));",
-        'context.getUriInfo().getQueryParameters().getFirst("verification_id"));',
+        'Optional.ofNullable(context.getUriInfo().getQueryParameters().getFirst("verification_id"))'
+        ".orElse(context.getAuthenticationSession().getAuthNote(note(context))));",
         "tests/integrations/keycloak/test_keycloak.py",
         "log_in",
     ),
