@@ -45,8 +45,11 @@ class UtcTimestamp(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """From the database."""
-        if dialect.name != "sqlite" or value is None:
-            return value  # type: ignore[no-any-return]  # timestamptz comes as an aware datetime
+        if value is None:
+            return None
+        if isinstance(value, datetime):
+            # timestamptz comes as an aware datetime, but for infinity, which comes as a naive one.
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
         try:
             moment = datetime.fromisoformat(value)
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
