@@ -89,7 +89,7 @@ class Wso2LoginEvent(CamelCased):
 
     request: Wso2Request = Field(default_factory=Wso2Request, description="The request that the browser has sent.")
     tenant: Wso2Tenant = Field(default_factory=Wso2Tenant, description="The organization that the login belongs to.")
-    user: Wso2User
+    user: Wso2User = Field(description="The user who logs in.")
 
 
 class Wso2AuthenticationRequest(CamelCased):

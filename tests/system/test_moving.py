@@ -398,7 +398,7 @@ async def test_records_that_do_not_hold_are_named_and_keys_that_open_nothing(
         ran = work.run(*command, settings=settings)
         assert ran.returncode == 1
         assert f"WRONG records: 2 of 3 do not hold: {USER}, eve" in ran.stdout
-        assert "«idv reset USER --identity»" in ran.stdout
+        assert "`idv reset USER --identity`" in ran.stdout
     lost = work.run("check", "--records", settings={**settings, "ENCRYPTION_KEYS": idle})
     assert lost.returncode == 1
     assert "that none of ENCRYPTION_KEYS opens" in lost.stdout
