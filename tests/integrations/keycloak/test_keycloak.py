@@ -253,6 +253,18 @@ def only_a_200_of_the_services_own_counts(world: World) -> None:
 
 
 @scenario
+def a_connection_that_is_gone_is_opened_again(world: World) -> None:
+    place = world.blocking
+
+    def hang_up(handler: BaseHTTPRequestHandler) -> None:
+        place.wire.instead = None
+        handler.close_connection = True
+
+    place.wire.instead = hang_up
+    assert len(claims_in(place.realm.tokens(place.log_in("ana")))) == 2
+
+
+@scenario
 def a_person_goes_the_whole_way_in_a_browser(world: World) -> None:
     place = world.blocking
     address = asyncio.run(_refused_and_then_verified(place.realm, chromium_or_skip()))

@@ -1,5 +1,6 @@
 package idv.keycloak;
 
+import static java.util.concurrent.TimeUnit.NANOSECONDS;
 import static java.util.concurrent.TimeUnit.SECONDS;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
@@ -82,12 +83,23 @@ record Gateway(String url, String apiKey) {
         return Optional.empty();
     }
 
-    /** The time is that of the whole answer: the client's own limit ends with the headers. */
+    /** A kept connection may be gone. A repeat is harmless: a start begins anew, a finish is answered alike. */
     private static HttpResponse<String> inTime(HttpRequest request, int seconds)
+            throws ExecutionException, InterruptedException, TimeoutException {
+        long end = System.nanoTime() + SECONDS.toNanos(seconds);
+        try {
+            return until(end, request);
+        } catch (ExecutionException gone) {
+            return until(end, request);
+        }
+    }
+
+    /** The time is that of the whole answer: the client's own limit ends with the headers. */
+    private static HttpResponse<String> until(long end, HttpRequest request)
             throws ExecutionException, InterruptedException, TimeoutException {
         var answer = CLIENT.sendAsync(request, BodyHandlers.ofString());
         try {
-            return answer.get(seconds, SECONDS);
+            return answer.get(end - System.nanoTime(), NANOSECONDS);
         } finally {
             answer.cancel(true);
         }
