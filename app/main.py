@@ -83,9 +83,11 @@ def create_app(
 ) -> FastAPI:
     """The service for these settings. `clock` gives the time in UTC, `monotonic` seconds for the ages of caches.
 
-    A request's body must have come whole `body_seconds` after its first byte. House is kept every `housekeeping_seconds`.
+    A request's body must have come whole `body_seconds` after its first byte. House is kept every
+    `housekeeping_seconds`.
 
-    `environment` may name a folder for the metrics of many processes, and where traces go. Entra's keys come from `entra_url`.
+    `environment` may name a folder for the metrics of many processes, and where traces go. Entra's keys come from
+    `entra_url`.
     """
     given = environment or {}
     metrics, tracing = Metrics(given.get(FOLDER), words=COUNTED), Tracing.of(given)
@@ -113,7 +115,9 @@ def create_app(
         summary="Identity verification at login, for any identity provider",
         description=description.TEXT,
         license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
-        servers=[{"url": urlsplit(settings.public_url).path or "/", "description": "The service that this page comes from"}],
+        servers=[
+            {"url": urlsplit(settings.public_url).path or "/", "description": "The service that this page comes from"}
+        ],
         openapi_tags=description.TAGS,
         lifespan=lifespan,
         docs_url=None,
@@ -141,7 +145,9 @@ def create_app(
         # Not included: a router within the router would look at each request once more.
         app.router.routes.extend(router.routes)
     # The last one added is the outermost.
-    app.add_middleware(RequestBounds, max_bytes=MAX_BODY_BYTES, max_hook_bytes=MAX_HOOK_BODY_BYTES, seconds=body_seconds)
+    app.add_middleware(
+        RequestBounds, max_bytes=MAX_BODY_BYTES, max_hook_bytes=MAX_HOOK_BODY_BYTES, seconds=body_seconds
+    )
     app.add_middleware(RequestRecord, metrics=metrics, tracing=tracing)
     app.add_middleware(SecurityHeaders, strict_transport=settings.public_url.startswith("https:"))
     app.add_middleware(CorrelationIdMiddleware, validator=lambda value: bool(_REQUEST_ID.fullmatch(value)))
@@ -149,7 +155,9 @@ def create_app(
 
 
 async def _tell_of(database: Database) -> None:
-    """Write into the log, at the start, why the database cannot be used; the service starts, and goes on once it can."""
+    """Write into the log, at the start, why the database cannot be used; the service starts, and goes on once it
+    can.
+    """
     if cause := (await look_at(database)).cause:
         _log.warning("database_unavailable", cause=cause.code, meaning=cause.words, remedy=cause.remedy)
 
@@ -163,7 +171,10 @@ async def open_services(
     clock: Clock = utc_now,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Services]:
-    """The use-cases, ready to be called, while the block runs. Nothing is asked of the database or the provider before."""
+    """The use-cases, ready to be called, while the block runs.
+
+    Nothing is asked of the database or the provider before.
+    """
 
     def observe(endpoint: str, status: int | None, seconds: float) -> None:
         metrics.provider_call(endpoint, status, seconds)
@@ -195,8 +206,12 @@ def from_environment() -> FastAPI:
 
 
 @asynccontextmanager
-async def _in_the_background(work: Callable[[], Coroutine[Any, Any, None]] | None, *, ends: bool = False) -> AsyncIterator[None]:
-    """Let `work` go on while the block runs, and no longer; what `ends` by itself is cancelled only where it takes its time."""
+async def _in_the_background(
+    work: Callable[[], Coroutine[Any, Any, None]] | None, *, ends: bool = False
+) -> AsyncIterator[None]:
+    """Let `work` go on while the block runs, and no longer; what `ends` by itself is cancelled only where it takes its
+    time.
+    """
     task = asyncio.create_task(work()) if work else None
     try:
         yield
@@ -210,7 +225,9 @@ async def _in_the_background(work: Callable[[], Coroutine[Any, Any, None]] | Non
                 await task
 
 
-def _services(settings: Settings, database: Database, provider: RelyingParty, metrics: Metrics, clock: Clock) -> Services:
+def _services(
+    settings: Settings, database: Database, provider: RelyingParty, metrics: Metrics, clock: Clock
+) -> Services:
     cipher = Cipher(settings.fernet_keys)
     seals = Seals(cipher)
     store = Store(database, seals)
@@ -241,7 +258,9 @@ def _services(settings: Settings, database: Database, provider: RelyingParty, me
         ),
         users=Users(store, settings.rules, clock),
         audit=Audit(store, AuditLog(database, seals), clock),
-        housekeeping=Housekeeping(Keeper(database, cipher), retention=timedelta(days=settings.retention_days), clock=clock),
+        housekeeping=Housekeeping(
+            Keeper(database, cipher), retention=timedelta(days=settings.retention_days), clock=clock
+        ),
         cookies=BindingCookies(settings.public_url, settings.lifetime),
         pages=Pages(product_name=settings.product_name, product_color=settings.product_color),
         database=database,
@@ -289,9 +308,13 @@ def _hooks(settings: Settings, tenant: TokenVerifier | None, clock: Clock) -> di
         by_webhook = by_standard_webhook(secrets, name=Provider.SUPABASE)
         hooks[Provider.SUPABASE] = terms(by_webhook, settings.supabase_claim_name, settings.supabase_without_database)
     if secret := settings.zitadel_hook_secret.get_secret_value():
-        by_signature = by_hmac(secret, header=zitadel.SIGNATURE_HEADER, name=Provider.ZITADEL, now=lambda: clock().timestamp())
+        by_signature = by_hmac(
+            secret, header=zitadel.SIGNATURE_HEADER, name=Provider.ZITADEL, now=lambda: clock().timestamp()
+        )
         hooks[Provider.ZITADEL] = terms(by_signature, settings.zitadel_claim_name, settings.zitadel_without_database)
     if tenant and settings.entra_tenant_id and settings.entra_audience:
-        by_token = by_tenant_token(tenant, tenant=settings.entra_tenant_id, audience=settings.entra_audience, name=Provider.ENTRA)
+        by_token = by_tenant_token(
+            tenant, tenant=settings.entra_tenant_id, audience=settings.entra_audience, name=Provider.ENTRA
+        )
         hooks[Provider.ENTRA] = terms(by_token, settings.entra_claim_name, settings.entra_without_database)
     return hooks

@@ -1,6 +1,8 @@
-"""Asks the advisory service (through pip-audit) about each package of the lock file, and says about which it got no answer.
+"""Asks the advisory service (through pip-audit) about each package of the lock file, and says about which it got no
+answer.
 
-Run it with `make audit`. In CI (`CI=true`) a package without an answer is a failure, unless the service cannot be reached at all.
+Run it with `make audit`. In CI (`CI=true`) a package without an answer is a failure, unless the service cannot be
+reached at all.
 """
 
 from __future__ import annotations
@@ -50,7 +52,10 @@ def judge(report: str, errors: str, *, in_ci: bool) -> Verdict:
         return Verdict("Dependency audit: the lock file names no package.", failed=True)
     if len(unanswered) == len(packages):
         return Verdict(f"{UNREACHABLE}: it has no answer about any of {len(packages)} packages.", failed=False)
-    lines = [f"Dependency audit: {len(packages) - len(unanswered)} packages audited, {len(vulnerable)} advisories.", *vulnerable]
+    lines = [
+        f"Dependency audit: {len(packages) - len(unanswered)} packages audited, {len(vulnerable)} advisories.",
+        *vulnerable,
+    ]
     if unanswered:
         lines += [f"{len(unanswered)} packages could NOT be audited:", *unanswered]
     return Verdict("\n".join(lines), failed=bool(vulnerable) or (in_ci and bool(unanswered)))
@@ -65,7 +70,17 @@ def _advisory(package: dict[str, Any], found: dict[str, Any]) -> str:
 def main() -> None:
     """Ask about the whole lock file; the exit code is 1 when the audit has failed."""
     ignored = [option for advisory in IGNORED for option in ("--ignore-vuln", advisory)]
-    command = [str(PIP_AUDIT), "--disable-pip", "--progress-spinner", "off", "--format", "json", *ignored, "-r", str(LOCK)]
+    command = [
+        str(PIP_AUDIT),
+        "--disable-pip",
+        "--progress-spinner",
+        "off",
+        "--format",
+        "json",
+        *ignored,
+        "-r",
+        str(LOCK),
+    ]
     ran = subprocess.run(  # noqa: S603  a tool of our own environment
         command, cwd=REPOSITORY, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
     )

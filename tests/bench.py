@@ -1,8 +1,8 @@
 """How fast one process of the service answers, by itself and when many call at once.
 
-Run it with `make bench`; `SECONDS=30 make bench` measures for longer, `WORKERS=2 make bench` more processes. The provider and the
-callers run on the same machine and take their share of it, so the figures are for comparison: before and after a change, this
-machine and that one.
+Run it with `make bench`; `SECONDS=30 make bench` measures for longer, `WORKERS=2 make bench` more processes. The
+provider and the callers run on the same machine and take their share of it, so the figures are for comparison: before
+and after a change, this machine and that one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,11 @@ class Bench:
         started = await self.start(user_id)
         address = started["redirect_url"].partition("?")[0]
         back = await self._browser.get(address, params={**query_of(started["redirect_url"]), "outcome": "verified"})
-        return {"user_id": user_id, "verification_id": started["verification"]["id"], **query_of(back.headers["Location"])}
+        return {
+            "user_id": user_id,
+            "verification_id": started["verification"]["id"],
+            **query_of(back.headers["Location"]),
+        }
 
     async def finish(self, callback: Json) -> Json:
         """Hand a callback in."""

@@ -893,7 +893,8 @@ DEFENCES = (
     Defence(
         "a webhook is signed with our secret",
         "app/hooks/authenticators.py",
-        "with suppress(WebhookVerificationError, ValueError):\n                webhook.verify(body, headers, json_parse=False)\n",
+        "with suppress(WebhookVerificationError, ValueError):\n                webhook.verify(body, headers, "
+        "json_parse=False)\n",
         "with suppress(ZeroDivisionError):\n",
         "tests/api/test_hooks_supabase.py",
     ),

@@ -1,7 +1,8 @@
 """Changes core and use-cases in one spot at a time (mutmut) and shows each change that no test notices: a survivor.
 
-Run it with `make mutate`. A survivor is killed by a new test or explained in mutation_survivors.toml. It ends with an error
-when a survivor is not in that list, and when the list names a change that does not survive or cannot be made any more.
+Run it with `make mutate`. A survivor is killed by a new test or explained in mutation_survivors.toml. It ends with an
+error when a survivor is not in that list, and when the list names a change that does not survive or cannot be made any
+more.
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ def mutmut(*arguments: str, capture: bool = True) -> str:
     """What the tool prints."""
     command = [str(MUTMUT), *arguments]
     ran = subprocess.run(  # noqa: S603  a tool of our own environment
-        command, cwd=REPOSITORY, timeout=LIMIT_SECONDS, stdout=subprocess.PIPE if capture else None, text=True, check=False
+        command,
+        cwd=REPOSITORY,
+        timeout=LIMIT_SECONDS,
+        stdout=subprocess.PIPE if capture else None,
+        text=True,
+        check=False,
     )
     if ran.returncode:
         raise SystemExit(f"mutmut {arguments[0]} failed")
@@ -53,7 +59,8 @@ def change(name: str) -> Change:
     module, _, function = name.rpartition("__mutmut_")[0].rpartition(".")
     lines = mutmut("show", name).splitlines()
     before, after = (
-        " ".join(line[1:].strip() for line in lines if line.startswith(sign) and not line.startswith(sign * 3)) for sign in "-+"
+        " ".join(line[1:].strip() for line in lines if line.startswith(sign) and not line.startswith(sign * 3))
+        for sign in "-+"
     )
     return Change(f"{module}.{function[2:].replace('ǁ', '.')}", before, after)
 

@@ -1,4 +1,6 @@
-"""Checks that version, changelog and tag belong together before a release; `make release` runs it and says what comes next."""
+"""Checks that version, changelog and tag belong together before a release; `make release` runs it and says what comes
+next.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,13 @@ def _is_date(text: str | None) -> bool:
 
 def git(*arguments: str) -> str:
     """What git prints."""
-    return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
+    return subprocess.run(  # noqa: S603
+        ["git", *arguments],  # noqa: S607
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A bounded soak: many logins at once through a real service with two workers, while the provider misbehaves.
 
-Run it with `make soak`; `SECONDS=600 make soak` takes longer. It ends with an error when a user's record does not agree with
-the answers that were given, when a code was sent twice, when an answer was a fault, or when memory kept growing.
+Run it with `make soak`; `SECONDS=600 make soak` takes longer. It ends with an error when a user's record does not agree
+with the answers that were given, when a code was sent twice, when an answer was a fault, or when memory kept growing.
 """
 
 from __future__ import annotations
@@ -27,9 +27,19 @@ USERS = 40
 WORKERS = 2
 GROWTH_ALLOWED_MB = 25.0
 KEY_SECONDS = 2 * FORCED_REFETCH_SECONDS
-"""How long the provider keeps a key: the service looks for a new one once a minute, and this is about more than that."""
+"""How long the provider keeps a key: the service looks for a new one once a minute, and this is about more than
+that.
+"""
 CHANCE = random.Random()
-PERSONAS = ("honest", "honest", "honest", "nonce-invalid", "expired", "userinfo-invalid-sub", "token-answer-is-an-array")
+PERSONAS = (
+    "honest",
+    "honest",
+    "honest",
+    "nonce-invalid",
+    "expired",
+    "userinfo-invalid-sub",
+    "token-answer-is-an-array",
+)
 
 OUTAGES: tuple[tuple[Endpoint, ...], ...] = ((), (), (), ("token",), ("userinfo",), ("jwks", "discovery"))
 
@@ -49,7 +59,9 @@ class Soak:
     def __init__(self, deployment: Deployment) -> None:
         url, self.sandbox = deployment.url, deployment.sandbox
         limits = httpx.Limits(max_connections=USERS)
-        self.idp = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {IDP_KEY}"}, limits=limits, timeout=30)
+        self.idp = httpx.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {IDP_KEY}"}, limits=limits, timeout=30
+        )
         self.admin = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=30)
         self.browser = httpx.AsyncClient(timeout=30)
         self.logins = [Login(f"soak|{n}") for n in range(USERS)]
@@ -131,7 +143,9 @@ class Soak:
 
 def memory_mb(parent: int) -> float:
     """The resident memory of a process and its children, in megabytes."""
-    children = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _parent(entry) == parent]
+    children = [
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _parent(entry) == parent
+    ]
     own = Path(f"/proc/{parent}/statm").read_text(encoding="ascii").split()[1]
     return int(own) * os.sysconf("SC_PAGE_SIZE") / 1e6 + sum(memory_mb(child) for child in children)
 
@@ -155,7 +169,10 @@ async def soak(deployment: Deployment) -> list[str]:
     finally:
         await work.close()
     attempts = sum(len(login.attempts) for login in work.logins)
-    print(f"{attempts} verifications of {USERS} users on {deployment.database}; memory {before:.0f} MB, then {after:.0f} MB")
+    print(
+        f"{attempts} verifications of {USERS} users on {deployment.database}; memory {before:.0f} MB, then {after:.0f} "
+        "MB"
+    )
     for reason, times in work.counted.most_common():
         print(f"{times:8} {reason}")
     if after - before > GROWTH_ALLOWED_MB:

@@ -24,7 +24,9 @@ ICON: Final = (_TEMPLATES / "icon.svg").read_bytes()
 COPY: Final = (_TEMPLATES / "copy.js").read_bytes()
 _JSON_TOKEN: Final = re.compile(r'(?P<name>"(?:\\.|[^"\\])*")(?=:)|(?P<text>"(?:\\.|[^"\\])*")|(?P<word>[\w.+-]+)')
 _PYTHON_TOKEN: Final = re.compile(
-    r'(?P<text>"""(?s:.*?)"""|f?"(?:\\.|[^"\\\n])*")|(?P<comment>#.*)|(?P<name>\b(?:' + "|".join(keyword.kwlist) + r")\b)"
+    r'(?P<text>"""(?s:.*?)"""|f?"(?:\\.|[^"\\\n])*")|(?P<comment>#.*)|(?P<name>\b(?:'
+    + "|".join(keyword.kwlist)
+    + r")\b)"
 )
 _LONG_ID: Final = re.compile(r"[\w-]{24,}")
 
@@ -32,7 +34,8 @@ _LONG_ID: Final = re.compile(r"[\w-]{24,}")
 class SecurityHeaders:
     """ASGI middleware that puts the security headers on every answer.
 
-    Browsers apply form-action to every redirect after a form, so it names where a login may lead: the gateway and the provider.
+    Browsers apply form-action to every redirect after a form, so it names where a login may lead: the gateway and the
+    provider.
     """
 
     def __init__(self, app: ASGIApp, onward: Sequence[str]) -> None:
@@ -75,7 +78,10 @@ def _highlighted(text: str, tokens: re.Pattern[str]) -> Markup:
     """Text with an element around each token, named after its kind, so that a style can tell them apart."""
     parts, end = [], 0
     for token in tokens.finditer(text):
-        parts += [escape(text[end : token.start()]), Markup('<span class="{}">{}</span>').format(token.lastgroup, token[0])]
+        parts += [
+            escape(text[end : token.start()]),
+            Markup('<span class="{}">{}</span>').format(token.lastgroup, token[0]),
+        ]
         end = token.end()
     return Markup("").join([*parts, escape(text[end:])])
 
@@ -90,6 +96,8 @@ def _duration(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
 
 
-_environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+_environment = Environment(
+    loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
 _environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
 _environment.filters |= {"json": _json, "python": _python, "path": _path, "duration": _duration}

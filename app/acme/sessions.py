@@ -70,8 +70,8 @@ class Away:
 class Session:
     """One browser. `signed_in` is set when a login has gone through, and only then.
 
-    `visit` is the one that was decided last. `away` are those whose person is at the provider, one for each tab, by the state
-    that must come back; the oldest first.
+    `visit` is the one that was decided last. `away` are those whose person is at the provider, one for each tab, by the
+    state that must come back; the oldest first.
     """
 
     id: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)

@@ -46,11 +46,13 @@ class ForgedForm(Exception):
     """The form was not made for this session."""
 
 
-def create_app(address: str, provider: str, *, lenient: Gateway, blocking: Gateway, wire: Wire, example_user: str) -> Starlette:
+def create_app(
+    address: str, provider: str, *, lenient: Gateway, blocking: Gateway, wire: Wire, example_user: str
+) -> Starlette:
     """Acme at `address`, with a gateway that lets people in when their verification failed, and one that does not.
 
-    `wire` tells Acme's pages what browser, gateway and provider said to each other. `example_user` is whom the examples of the
-    gateway's `/docs` are about.
+    `wire` tells Acme's pages what browser, gateway and provider said to each other. `example_user` is whom the examples
+    of the gateway's `/docs` are about.
     """
     return _Acme(address, provider, lenient, blocking, wire=wire, example_user=example_user).application()
 
@@ -217,8 +219,12 @@ class _Acme:
 
     async def _explain(self, request: Request, error: Exception) -> Response:
         name = "not_found" if isinstance(error, HTTPException) else type(error).__name__
-        elsewhere = finish_elsewhere(request.query_params, self._example_user) if isinstance(error, NothingPending) else None
-        return self._message(MESSAGES[name], self._session(request), code=getattr(error, "code", None), elsewhere=elsewhere)
+        elsewhere = (
+            finish_elsewhere(request.query_params, self._example_user) if isinstance(error, NothingPending) else None
+        )
+        return self._message(
+            MESSAGES[name], self._session(request), code=getattr(error, "code", None), elsewhere=elsewhere
+        )
 
     def _message(
         self, message: Message, session: Session | None, code: str | None = None, elsewhere: Elsewhere | None = None

@@ -49,8 +49,8 @@ MESSAGES: Final = {
     "ForgedForm": Message("Please send the form again", "It was not made for this browser, or it is too old.", 403),
     "ForeignResponse": Message(
         "This link does not belong to your login",
-        "It brings back a login that was not begun in this browser, or one that is finished. It was not sent to the gateway. "
-        "Your own login can go on, in the tab where you began it.",
+        "It brings back a login that was not begun in this browser, or one that is finished. It was not sent to the "
+        "gateway. Your own login can go on, in the tab where you began it.",
         400,
     ),
     "GatewayRefused": Message(
@@ -73,9 +73,13 @@ MESSAGES: Final = {
 
 _VERIFIED: Final = {
     "verified": "You have just been verified, so your token carries the claim.",
-    "recently_verified": "You were verified a short time ago: nobody asked you again, and your token carries the claim.",
+    "recently_verified": (
+        "You were verified a short time ago: nobody asked you again, and your token carries the claim."
+    ),
 }
-_PAYMENT_NEEDS: Final = "A payment needs a successful check of the person on file. BLOCK_ON_FAILURE does not change that."
+_PAYMENT_NEEDS: Final = (
+    "A payment needs a successful check of the person on file. BLOCK_ON_FAILURE does not change that."
+)
 _FAILED: Final = "The verification failed"
 _NOT_BEGUN: Final = {
     "too_many_attempts": "Too many verifications of this user failed, so the gateway begins no other one for now"
@@ -98,7 +102,9 @@ def headline(visit: Visit, payment: str) -> Headline:
 
 
 def finish_elsewhere(arrived: Mapping[str, str], example_user: str) -> Elsewhere | None:
-    """What to send with what arrived, where somebody called the gateway without Acme; None where nothing of use arrived."""
+    """What to send with what arrived, where somebody called the gateway without Acme; None where nothing of use
+    arrived.
+    """
     names = ("session_token",) if "session_token" in arrived else tuple(name for name in RELAYED if name in arrived)
     if not names:
         return None
@@ -110,7 +116,9 @@ def finish_elsewhere(arrived: Mapping[str, str], example_user: str) -> Elsewhere
 
 
 def _named(token: str) -> dict[str, str]:
-    """The ids that the gateway's token names, unchecked: they are shown to whoever pastes them, and the gateway checks them."""
+    """The ids that the gateway's token names, unchecked: they are shown to whoever pastes them, and the gateway checks
+    them.
+    """
     try:
         payload = token.split(".")[1][:_PAYLOAD_AT_MOST]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -122,10 +130,14 @@ def _named(token: str) -> dict[str, str]:
 def _not_verified(decision: Mapping[str, Any], *, goes_on: bool) -> Headline:
     if decision["reason"] == "identity_mismatch":
         ending = (
-            "lets people in all the same: your token carries no claim" if goes_on else "is set to block then: nobody is logged in"
+            "lets people in all the same: your token carries no claim"
+            if goes_on
+            else "is set to block then: nobody is logged in"
         )
         return Headline("Somebody else came back", f"{_OTHER_PERSON}. This gateway {ending}.", good=False)
-    what = _FAILED if decision["verification"] else _NOT_BEGUN.get(decision["reason"], "The verification could not begin")
+    what = (
+        _FAILED if decision["verification"] else _NOT_BEGUN.get(decision["reason"], "The verification could not begin")
+    )
     if goes_on:
         words = f"{what}. This gateway lets people in all the same: your token carries no claim."
         return Headline("You are logged in, but not verified", words, good=False)
@@ -134,5 +146,7 @@ def _not_verified(decision: Mapping[str, Any], *, goes_on: bool) -> Headline:
 
 def _payment(payment: str, *, goes_on: bool) -> Headline:
     if goes_on:
-        return Headline(f"You have paid {payment}", "You have just shown that you are the person who is on file.", good=True)
+        return Headline(
+            f"You have paid {payment}", "You have just shown that you are the person who is on file.", good=True
+        )
     return Headline(f"The payment of {payment} is refused", _PAYMENT_NEEDS, good=False)

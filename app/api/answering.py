@@ -1,7 +1,8 @@
-"""From a request to a route's answer, by the signature of its function (docs/decisions/0017-routes-without-the-solver.md).
+"""From a request to a route's answer, by the signature of its function
+(docs/decisions/0017-routes-without-the-solver.md).
 
-The framework reads the same signature for the OpenAPI document. Its own solving of dependencies, and its second validation of
-each answer, took most of a request's time.
+The framework reads the same signature for the OpenAPI document. Its own solving of dependencies, and its second
+validation of each answer, took most of a request's time.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ _GIVEN: dict[Any, Callable[[Request], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """An argument that the caller sends: where it is, its type, the names that it may have, and what stands in for it."""
+    """An argument that the caller sends: where it is, its type, the names that it may have, and what stands in for
+    it.
+    """
 
     name: str
     place: tuple[str, ...]
@@ -91,7 +94,9 @@ def answering(endpoint: Endpoint, status: int | None) -> Answer:
 
 def _sent(parameter: Parameter, hint: Any) -> _Sent:
     source = next(each for each in hint.__metadata__ if isinstance(each, Path | Query | Body))
-    place = ("path", parameter.name) if isinstance(source, Path) else ("query" if isinstance(source, Query) else "body",)
+    place = (
+        ("path", parameter.name) if isinstance(source, Path) else ("query" if isinstance(source, Query) else "body",)
+    )
     models = [each for each in (hint.__origin__, *get_args(hint.__origin__)) if hasattr(each, "model_fields")]
     known = tuple(name for model in models for name in model.model_fields)
     return _Sent(parameter.name, place, TypeAdapter(hint), known, parameter.default)
@@ -100,8 +105,8 @@ def _sent(parameter: Parameter, hint: Any) -> _Sent:
 async def _json_body(request: Request) -> Any:
     """The body as JSON, None where there is none, and its bytes where it does not say that it is JSON.
 
-    JSON is UTF-8 without a byte order mark (RFC 8259 section 8.1), and no name comes twice: what a proxy has checked must be what
-    we read. Raises RequestInvalid.
+    JSON is UTF-8 without a byte order mark (RFC 8259 section 8.1), and no name comes twice: what a proxy has checked
+    must be what we read. Raises RequestInvalid.
     """
     body = await request.body()
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()

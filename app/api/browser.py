@@ -32,8 +32,9 @@ _REFUSED = (
     PageKind.UNREADABLE,
 )
 _ENDED = frozenset({PageKind.EXPIRED, PageKind.FINISHED})
-# Programs that fetch a link to show what is behind it. They follow no login, and must not take its place. They are known by how
-# they name themselves (an address of their makers', a name with a version), since the name of a telephone may hold such a word.
+# Programs that fetch a link to show what is behind it. They follow no login, and must not take its place. They are
+# known by how they name themselves (an address of their makers', a name with a version), since the name of a telephone
+# may hold such a word.
 _PREVIEW_AGENT = re.compile(
     r"\+https?:|\b[\w-]*(bot|crawler|spider|preview|externalhit|embedly)/\d"
     r"|^(whatsapp/|slackbot|telegrambot|facebookexternalhit|linkpreview)",
@@ -91,7 +92,10 @@ def _declared(location: str, *try_again: PageKind) -> dict[int | str, dict[str, 
 async def launch(
     request: Request,
     verification_id: Annotated[
-        str, Path(description="`verification.id` of the answer that started it.", openapi_examples=examples.VERIFICATION_IDS)
+        str,
+        Path(
+            description="`verification.id` of the answer that started it.", openapi_examples=examples.VERIFICATION_IDS
+        ),
     ],
     services: CurrentServices,
     state: Annotated[
@@ -134,13 +138,15 @@ async def receive(  # noqa: PLR0917  the parameters of the response
     state: Annotated[str | None, _query("Our own state: which verification this is about.", examples.STATE)] = None,
     iss: Annotated[str | None, _query("The provider's issuer (RFC 9207).", examples.ISSUER)] = None,
     error: Annotated[
-        str | None, _query("The provider's error. It wins over a `code`, which is then not sent.", examples.REFUSED.code)
+        str | None,
+        _query("The provider's error. It wins over a `code`, which is then not sent.", examples.REFUSED.code),
     ] = None,
     error_description: Annotated[
         str | None, _query("The provider's words about the error.", examples.REFUSED.description)
     ] = None,
 ) -> Response:
-    """Exchanges the code, keeps the outcome unconfirmed, and sends the browser back to `return_to` with a `session_token`.
+    """Exchanges the code, keeps the outcome unconfirmed, and sends the browser back to `return_to` with a
+    `session_token`.
 
     The record changes only when the identity provider hands that token in at `POST /v1/callback`.
     """
@@ -189,7 +195,9 @@ class _BrowserPages:
         onward = urlencode({**({"state": state} if state else {}), "person": "yes"})
         return self._services.pages.preview(f"?{onward}", language=self._accepted)
 
-    async def page(self, needed: PageNeeded, *, caller_state: str | None = None, clean_address: bool = False) -> Response:
+    async def page(
+        self, needed: PageNeeded, *, caller_state: str | None = None, clean_address: bool = False
+    ) -> Response:
         """The page that is needed, noted in the log. With a clean address, it moves to one without the parameters."""
         _log.info("page", page=needed.kind, verification=needed.reference)
         reference = needed.reference or correlation_id.get()
@@ -240,7 +248,10 @@ def _is_repeated(request: Request, *names: str) -> bool:
 
 
 def _is_preview(request: Request, *, says_a_person: bool) -> bool:
-    """Whether this is no person's navigation, but a prefetch or a link preview. A person may say that the name misleads."""
+    """Whether this is no person's navigation, but a prefetch or a link preview.
+
+    A person may say that the name misleads.
+    """
     headers = request.headers
     purpose = headers.get("Sec-Purpose", "") + headers.get("Purpose", "") + headers.get("X-Moz", "")
     if "prefetch" in purpose.lower() or "preview" in purpose.lower():

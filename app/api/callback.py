@@ -52,8 +52,8 @@ async def finish(
 ) -> DecisionView:
     """Pass on every query parameter that arrived at your redirect URI, and whom your own session is about.
 
-    A failed verification is an answer (200), not an HTTP error. The same callback may be repeated for 5 minutes and gets the
-    same answer. A refused callback (4xx) has recorded nothing.
+    A failed verification is an answer (200), not an HTTP error. The same callback may be repeated for 5 minutes and
+    gets the same answer. A refused callback (4xx) has recorded nothing.
     """
     callback = body.callback()
     step = "confirmation" if isinstance(callback, Confirmation) else "relay"

@@ -16,7 +16,10 @@ MOST_KEPT: Final = 5
 
 
 class BindingCookies:
-    """Names, reads, sets and drops the cookies. Over https the `__Host-` prefix keeps a sibling subdomain from planting one."""
+    """Names, reads, sets and drops the cookies.
+
+    Over https the `__Host-` prefix keeps a sibling subdomain from planting one.
+    """
 
     def __init__(self, public_url: str, lifetime: timedelta) -> None:
         self._secure = public_url.startswith("https:")

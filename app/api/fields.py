@@ -42,7 +42,10 @@ _WORDS = {
 
 def field_errors(error: ValidationError, place: Sequence[str], known: Iterable[str] = ()) -> FieldErrors:
     """Each field at `place` that is wrong, and why; `known` are the names that the place has."""
-    return [{"field": _path([*place, *each["loc"]]), "message": _message(each, place, list(known))} for each in error.errors()]
+    return [
+        {"field": _path([*place, *each["loc"]]), "message": _message(each, place, list(known))}
+        for each in error.errors()
+    ]
 
 
 def _message(error: Any, place: Sequence[str], known: list[str]) -> str:
@@ -52,7 +55,11 @@ def _message(error: Any, place: Sequence[str], known: list[str]) -> str:
     if kind in {"model_type", "model_attributes_type"} and not error["loc"] and place == ("body",):
         return NO_OBJECT
     if kind == "string_too_short":
-        return "must not be empty" if details["min_length"] == 1 else f"must have at least {details['min_length']} characters"
+        return (
+            "must not be empty"
+            if details["min_length"] == 1
+            else f"must have at least {details['min_length']} characters"
+        )
     if kind == "value_error":
         return str(details["error"])
     if "url" not in error:  # a message of ours: the library's own errors say where they are documented
@@ -68,5 +75,8 @@ def _unknown(name: str, known: list[str]) -> str:
 
 
 def _path(location: Sequence[str | int]) -> str:
-    """Where the field is. The name of an unknown field is the caller's own text, and repeated only where it looks like a name."""
+    """Where the field is.
+
+    The name of an unknown field is the caller's own text, and repeated only where it looks like a name.
+    """
     return ".".join(part if _FIELD_NAME.fullmatch(part) else "?" for part in map(str, location))

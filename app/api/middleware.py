@@ -61,7 +61,8 @@ class SecurityHeaders:
 
 
 class RequestRecord:
-    """Logs, counts and traces each request by its route's template, never by its path; probes that went well at debug level.
+    """Logs, counts and traces each request by its route's template, never by its path; probes that went well at debug
+    level.
 
     What nobody caught becomes a problem answer here.
     """
@@ -111,12 +112,13 @@ class RequestRecord:
 
 
 class RequestBounds:
-    """Refuses a path that another path would be taken for, and lets nobody hold a place with a body that is large or slow.
+    """Refuses a path that another path would be taken for, and lets nobody hold a place with a body that is large or
+    slow.
 
-    The framework's routes match a path with a newline at the end as if there were none, and the server replaces bytes that are
-    no UTF-8: one user's id would be taken for another's. A body is read when a route asks for it, which is after the key was
-    checked; `receive` then raises PayloadTooLarge beyond `max_bytes` (`max_hook_bytes` below `/v1/hooks/`), and RequestTimeout
-    where the whole has not come within `seconds`.
+    The framework's routes match a path with a newline at the end as if there were none, and the server replaces bytes
+    that are no UTF-8: one user's id would be taken for another's. A body is read when a route asks for it, which is
+    after the key was checked; `receive` then raises PayloadTooLarge beyond `max_bytes` (`max_hook_bytes` below
+    `/v1/hooks/`), and RequestTimeout where the whole has not come within `seconds`.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, max_hook_bytes: int, seconds: float) -> None:
@@ -173,8 +175,8 @@ class _BoundedBody:
     async def send(self, message: Message) -> None:
         """Send the answer; where the body was not read whole, the connection ends with it.
 
-        The last piece is held back until the rest of the body has come, or its time is over: a connection that is closed while
-        the client still sends is reset, and the answer may be lost (RFC 9112 section 9.6).
+        The last piece is held back until the rest of the body has come, or its time is over: a connection that is
+        closed while the client still sends is reset, and the answer may be lost (RFC 9112 section 9.6).
         """
         if message["type"] == "http.response.start" and not self._whole:
             MutableHeaders(scope=message)["Connection"] = "close"

@@ -41,12 +41,18 @@ _LOG_IN_AGAIN: Final[dict[Language, str]] = {
 
 PAGES: Final[dict[PageKind, dict[Language, Words]]] = {
     PageKind.BAD_LINK: {
-        "en": Words("This link does not work", "The link is incomplete, was changed, or is not known here.", _LOG_IN_AGAIN["en"]),
+        "en": Words(
+            "This link does not work", "The link is incomplete, was changed, or is not known here.", _LOG_IN_AGAIN["en"]
+        ),
         "es": Words(
-            "Este enlace no funciona", "El enlace está incompleto, se modificó o no se conoce aquí.", _LOG_IN_AGAIN["es"]
+            "Este enlace no funciona",
+            "El enlace está incompleto, se modificó o no se conoce aquí.",
+            _LOG_IN_AGAIN["es"],
         ),
         "pt": Words(
-            "Este link não funciona", "O link está incompleto, foi alterado ou não é conhecido aqui.", _LOG_IN_AGAIN["pt"]
+            "Este link não funciona",
+            "O link está incompleto, foi alterado ou não é conhecido aqui.",
+            _LOG_IN_AGAIN["pt"],
         ),
     },
     PageKind.EXPIRED: {
@@ -74,30 +80,36 @@ PAGES: Final[dict[PageKind, dict[Language, Words]]] = {
     PageKind.FOREIGN_BROWSER: {
         "en": Words(
             "Please use the other browser",
-            "This verification was begun in another browser or on another device, or your browser does not keep cookies.",
-            "Continue in the browser where you began. If you did not begin it yourself, close this page: somebody may have sent "
-            "you a link that logs somebody else in.",
+            "This verification was begun in another browser or on another device, or your browser does not keep "
+            "cookies.",
+            "Continue in the browser where you began. If you did not begin it yourself, close this page: somebody may "
+            "have sent you a link that logs somebody else in.",
         ),
         "es": Words(
             "Use el otro navegador",
             "Esta verificación se empezó en otro navegador o en otro dispositivo, o su navegador no guarda cookies.",
-            "Continúe en el navegador donde empezó. Si no la empezó usted, cierre esta página: es posible que alguien le haya "
-            "enviado un enlace que inicia la sesión de otra persona.",
+            "Continúe en el navegador donde empezó. Si no la empezó usted, cierre esta página: es posible que alguien "
+            "le haya enviado un enlace que inicia la sesión de otra persona.",
         ),
         "pt": Words(
             "Use o outro navegador",
-            "Esta verificação foi iniciada em outro navegador ou em outro aparelho, ou o seu navegador não guarda cookies.",
-            "Continue no navegador em que começou. Se não foi você que começou, feche esta página: alguém pode ter enviado a "
-            "você um link que inicia a sessão de outra pessoa.",
+            "Esta verificação foi iniciada em outro navegador ou em outro aparelho, ou o seu navegador não guarda "
+            "cookies.",
+            "Continue no navegador em que começou. Se não foi você que começou, feche esta página: alguém pode ter "
+            "enviado a você um link que inicia a sessão de outra pessoa.",
         ),
     },
     PageKind.IN_PROGRESS: {
         "en": Words("Still working", "Your verification is being checked.", "Wait a moment and load this page again."),
         "es": Words(
-            "Un momento, por favor", "Se está comprobando su verificación.", "Espere un momento y vuelva a cargar esta página."
+            "Un momento, por favor",
+            "Se está comprobando su verificación.",
+            "Espere un momento y vuelva a cargar esta página.",
         ),
         "pt": Words(
-            "Um momento, por favor", "A sua verificação está sendo conferida.", "Espere um momento e recarregue esta página."
+            "Um momento, por favor",
+            "A sua verificação está sendo conferida.",
+            "Espere um momento e recarregue esta página.",
         ),
     },
     PageKind.OTHER_TAB: {
@@ -109,7 +121,8 @@ PAGES: Final[dict[PageKind, dict[Language, Words]]] = {
         "es": Words(
             "Empezó de nuevo en otra pestaña",
             "Esta página es de otra verificación, no de la última que empezó en este navegador.",
-            "Continúe en la pestaña donde empezó la última vez y cierre esta. Si ya no está abierta, inicie sesión de nuevo.",
+            "Continúe en la pestaña donde empezó la última vez y cierre esta. Si ya no está abierta, inicie sesión de "
+            "nuevo.",
         ),
         "pt": Words(
             "Você começou de novo em outra aba",

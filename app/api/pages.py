@@ -27,7 +27,10 @@ _templates: Final = Environment(loader=FileSystemLoader(_FOLDER), autoescape=sel
 
 
 class Pages:
-    """The pages under the name and in the colour (`#rrggbb`) of the product that they stand in for. Raises ValueError."""
+    """The pages under the name and in the colour (`#rrggbb`) of the product that they stand in for.
+
+    Raises ValueError.
+    """
 
     def __init__(self, *, product_name: str | None = None, product_color: str | None = None) -> None:
         color = product_color or _DEFAULT_COLOR
@@ -37,7 +40,8 @@ class Pages:
         self._style = f":root {{ --accent: {color}; --on-accent: {_readable_on(color)}; }}\n{_STYLE}"
         digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode("ascii")
         self._policy = (
-            f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors "
+            "'none'"
         )
 
     def page(
@@ -89,7 +93,9 @@ class Pages:
 
 
 def _readable_on(color: str) -> str:
-    """Black or white, whichever has the better contrast on the colour: WCAG 2.2's, with a plain power for sRGB's curve."""
+    """Black or white, whichever has the better contrast on the colour: WCAG 2.2's, with a plain power for sRGB's
+    curve.
+    """
     red, green, blue = ((int(color[at : at + 2], 16) / 255) ** 2.2 for at in (1, 3, 5))
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return "#fff" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "#000"

@@ -40,7 +40,10 @@ class FieldError(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """A refused request or a fault (RFC 9457). Cause and remedy of each `code`: `docs/troubleshooting.md` in the repository."""
+    """A refused request or a fault (RFC 9457).
+
+    Cause and remedy of each `code`: `docs/troubleshooting.md` in the repository.
+    """
 
     type: str = Field(description="A URN that names the kind of problem.")
     title: str = Field(description="The kind of problem, for a person to read.")

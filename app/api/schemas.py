@@ -72,11 +72,18 @@ VerificationId = Annotated[
     ),
 ]
 # The bounds belong to the text, not to the union: an absent value has no length.
-Parameter = Annotated[Annotated[str, Field(max_length=8192, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
-HostedText = Annotated[Annotated[str, Field(max_length=2048, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
-Email = Annotated[Annotated[str, Field(max_length=320, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)]
+Parameter = Annotated[
+    Annotated[str, Field(max_length=8192, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
+]
+HostedText = Annotated[
+    Annotated[str, Field(max_length=2048, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
+]
+Email = Annotated[
+    Annotated[str, Field(max_length=320, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
+]
 Locale = Annotated[
-    Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$")] | None, BeforeValidator(_absent_when_empty)
+    Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$")] | None,
+    BeforeValidator(_absent_when_empty),
 ]
 ForeignText = Annotated[str | None, BeforeValidator(_absent_when_empty)]
 IdentityId = Annotated[
@@ -99,7 +106,8 @@ AttemptStatus = Annotated[
         description="How far the attempt has come:\n\n"
         "- `pending`: it was started, and the person has not come back yet.\n"
         "- `exchanging`: a callback is under way; the provider is being asked.\n"
-        "- `returned`: hosted only. The person is back, and your `POST /v1/callback` is missing. It waits for 5 minutes.\n"
+        "- `returned`: hosted only. The person is back, and your `POST /v1/callback` is missing. It waits for 5 "
+        "minutes.\n"
         "- `completed`: the person was verified.\n"
         "- `failed`: it ended without a verification; `error` says why.\n"
         "- `expired`: it was not finished in time."
@@ -116,35 +124,42 @@ class StartBody(BaseModel):
     email: Email = Field(
         None, description="The `login_hint` of a first verification. A returning user's enrolled identity is preferred."
     )
-    purpose: Purpose = Field(Purpose.LOGIN, description="`step_up` always redirects and never changes the user's record.")
+    purpose: Purpose = Field(
+        Purpose.LOGIN, description="`step_up` always redirects and never changes the user's record."
+    )
     flow: Flow | None = Field(
         None,
         description=(
-            "`relay`: the provider sends the browser to the identity provider, whose backend relays the parameters to us. "
-            "`hosted`: the provider sends the browser to us. Default: `relay` where `REDIRECT_URI` is set or derived."
+            "`relay`: the provider sends the browser to the identity provider, whose backend relays the parameters to "
+            "us. `hosted`: the provider sends the browser to us. Default: `relay` where `REDIRECT_URI` is set or "
+            "derived."
         ),
     )
     omit_state: StrictBool = Field(
         False, description="For callers whose own redirect adds a `state` (Auth0): ours is left out of `redirect_url`."
     )
     return_to: HostedText = Field(
-        None, description="Hosted only: where the browser goes afterwards, one of `RETURN_URLS`. Default: the first of them."
+        None,
+        description="Hosted only: where the browser goes afterwards, one of `RETURN_URLS`. Default: the first of them.",
     )
     state: HostedText = Field(None, description="Hosted only: your own opaque state, which comes back to `return_to`.")
     redirect_uri: HostedText = Field(
-        None, description="Relay only: which of `REDIRECT_URI` the provider sends the browser to. Default: the first of them."
+        None,
+        description=(
+            "Relay only: which of `REDIRECT_URI` the provider sends the browser to. Default: the first of them."
+        ),
     )
     force: StrictBool = Field(False, description="Verify even inside the window.")
     locale: Locale = Field(
         None,
-        description="The person's language, a BCP 47 tag, for `error.message` and our pages. Known: `en`, `es`, `pt`; any other "
-        "is `en`.",
+        description="The person's language, a BCP 47 tag, for `error.message` and our pages. Known: `en`, `es`, `pt`; "
+        "any other is `en`.",
         examples=["es"],
     )
     app_metadata: dict[str, Any] | None = Field(
         None,
-        description="What the Auth0 Action has kept of the user, its `incode_…` members. It is taken over for a user whom the "
-        "service has never met, and ignored for any other; refused unless `ADOPT_APP_METADATA=true`.",
+        description="What the Auth0 Action has kept of the user, its `incode_…` members. It is taken over for a user "
+        "whom the service has never met, and ignored for any other; refused unless `ADOPT_APP_METADATA=true`.",
         examples=[{"incode_idv_completed": False}],
     )
 
@@ -154,7 +169,10 @@ class StartBody(BaseModel):
 
 
 class ResponseParameters(BaseModel):
-    """All query parameters that arrived at your redirect URI. Those that are none of the provider's answer are ignored."""
+    """All query parameters that arrived at your redirect URI.
+
+    Those that are none of the provider's answer are ignored.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -174,7 +192,10 @@ class CallbackBody(BaseModel):
     verification_id: VerificationId
     code: Parameter = Field(None, description="The provider's code. It works once, for about 60 seconds.")
     state: Parameter = Field(
-        None, description="The provider's echo of our `state`. Required, but for an attempt that was started with `omit_state`."
+        None,
+        description=(
+            "The provider's echo of our `state`. Required, but for an attempt that was started with `omit_state`."
+        ),
     )
     iss: Parameter = Field(None, description="The provider's issuer, as it came (RFC 9207).")
     error: ForeignText = Field(None, description="The provider's error. It wins over a `code`, which is then not sent.")
@@ -182,13 +203,19 @@ class CallbackBody(BaseModel):
     response_parameters: ResponseParameters | None = Field(
         None, description="All that came with the browser, in place of the five single members above."
     )
-    session_token: Parameter = Field(None, description="Hosted: the token that the browser brought, alone. It works once.")
+    session_token: Parameter = Field(
+        None, description="Hosted: the token that the browser brought, alone. It works once."
+    )
 
     @model_validator(mode="after")
     def _says_it_once(self) -> Self:
-        single = any(value is not None for value in (self.code, self.state, self.iss, self.error, self.error_description))
+        single = any(
+            value is not None for value in (self.code, self.state, self.iss, self.error, self.error_description)
+        )
         if self.session_token is not None and (single or self.response_parameters is not None):
-            raise PydanticCustomError("session_token_alone", "session_token stands alone: leave the provider's parameters out")
+            raise PydanticCustomError(
+                "session_token_alone", "session_token stands alone: leave the provider's parameters out"
+            )
         if self.response_parameters is not None and single:
             raise PydanticCustomError(
                 "response_parameters_alone", "response_parameters stand alone: leave the single parameters out"
@@ -198,7 +225,9 @@ class CallbackBody(BaseModel):
     def callback(self) -> RelayCallback | Confirmation:
         """What the use-cases finish: a confirmation where there is a session token."""
         if self.session_token is not None:
-            return Confirmation(user_id=self.user_id, verification_id=self.verification_id, session_token=self.session_token)
+            return Confirmation(
+                user_id=self.user_id, verification_id=self.verification_id, session_token=self.session_token
+            )
         came = self.response_parameters or self
         response = AuthorizationResponse(
             code=came.code,
@@ -216,7 +245,9 @@ class ResetBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    identity: StrictBool = Field(False, description="Also forget the enrolled identity, so that another person can enrol.")
+    identity: StrictBool = Field(
+        False, description="Also forget the enrolled identity, so that another person can enrol."
+    )
 
 
 class ErrorView(BaseModel):
@@ -253,7 +284,9 @@ class VerificationView(BaseModel):
     id: str = Field(description="The attempt's id. Keep it in the user's session for the callback.")
     user_id: str = Field(description="Whom the attempt is about.")
     status: AttemptStatus
-    flow: Flow = Field(description="Who takes the browser back from the provider: you (`relay`) or this service (`hosted`).")
+    flow: Flow = Field(
+        description="Who takes the browser back from the provider: you (`relay`) or this service (`hosted`)."
+    )
     purpose: Purpose = Field(description="`step_up` guards one action and never changes the user's record.")
     started_by: str = Field(description="The name of the API key that started it.")
     finished_by: str | None = Field(description="The name of the API key that finished it; null until then.")
@@ -309,7 +342,9 @@ class Claim(TypedDict):
     completed_at: Annotated[Timestamp, Field(description="When the person was verified.")]
     interview_id: Annotated[str | None, Field(description="Incode's id of this one check of the person.")]
     identity_id: Annotated[str | None, Field(description="Incode's id of the person, the same at each check.")]
-    auth_overall_score: Annotated[Any, Field(description="The score of the check, as Incode sent it; null where it sent none.")]
+    auth_overall_score: Annotated[
+        Any, Field(description="The score of the check, as Incode sent it; null where it sent none.")
+    ]
     auth_overall_status: Annotated[str | None, Field(description="The result of the check, such as `OK`.")]
     pii: Annotated[PersonalData, Field(description="Empty with `CLAIM_INCLUDE_PII=false`.")]
     purpose: NotRequired[Annotated[Literal[Purpose.STEP_UP], Field(description="The claim of a step-up alone has it.")]]
@@ -341,7 +376,9 @@ ReasonToVerify = TypeAliasType(
 class ContinueView(BaseModel):
     """Go on with the login."""
 
-    action: Literal[Action.CONTINUE] = Field(description="Go on with the login, and put every entry of `claims` on the tokens.")
+    action: Literal[Action.CONTINUE] = Field(
+        description="Go on with the login, and put every entry of `claims` on the tokens."
+    )
     reason: ReasonToGoOn | FailureCode = Field(description="Why; with an error, its code.", examples=["verified"])
     redirect_url: None = Field(description="Null.")
     claims: Claims
@@ -359,7 +396,9 @@ class RedirectView(BaseModel):
     claims: NoClaims
     app_metadata: AppMetadata
     error: None = Field(description="Null.")
-    verification: VerificationView = Field(description="The attempt. Keep its `id` in the user's session for the callback.")
+    verification: VerificationView = Field(
+        description="The attempt. Keep its `id` in the user's session for the callback."
+    )
 
 
 class DenyView(BaseModel):

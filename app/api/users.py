@@ -14,7 +14,13 @@ from app.api.schemas import ResetBody, UserId, UserStatusView
 from app.core import errors
 from app.core.domain import Role
 
-_COMMON = (errors.Unauthorized, errors.Forbidden, errors.RequestInvalid, errors.InternalError, errors.DatabaseUnavailable)
+_COMMON = (
+    errors.Unauthorized,
+    errors.Forbidden,
+    errors.RequestInvalid,
+    errors.InternalError,
+    errors.DatabaseUnavailable,
+)
 _LONG_ID = ("path.user_id", "may have at most 255 characters")
 UserIdInPath = Annotated[UserId, Path(openapi_examples=examples.USER_IDS)]
 
@@ -42,7 +48,9 @@ async def status(user_id: UserIdInPath, services: CurrentServices, with_tokens: 
     summary="Make the user's next login verify again",
     responses={
         200: answered("The user's status after the reset.", "resetUser"),
-        **responses(*_COMMON, errors.PayloadTooLarge, errors.RequestTimeout, refused=("body.identity", "must be true or false")),
+        **responses(
+            *_COMMON, errors.PayloadTooLarge, errors.RequestTimeout, refused=("body.identity", "must be true or false")
+        ),
     },
 )
 async def reset(
@@ -70,5 +78,8 @@ async def reset(
     responses=responses(*_COMMON, refused=_LONG_ID),
 )
 async def erase(user_id: UserIdInPath, services: CurrentServices, actor: CurrentActor) -> None:
-    """An attempt that is under way cannot bring the user back. Erasing a user whom the service has never met is no error."""
+    """An attempt that is under way cannot bring the user back.
+
+    Erasing a user whom the service has never met is no error.
+    """
     await services.users.erase(user_id, by=actor)

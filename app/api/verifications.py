@@ -90,7 +90,10 @@ async def start(
     },
 )
 async def browse(query: Annotated[VerificationQuery, Query()], services: CurrentServices) -> VerificationPage:
-    """Each attempt tells which key started and finished it, when, and how it ended. Rows added meanwhile move no page."""
+    """Each attempt tells which key started and finished it, when, and how it ended.
+
+    Rows added meanwhile move no page.
+    """
     return VerificationPage.of(await services.audit.attempts(query.wanted()))
 
 
@@ -104,7 +107,8 @@ async def browse(query: Annotated[VerificationQuery, Query()], services: Current
     },
 )
 async def look(
-    verification_id: Annotated[VerificationId, Path(openapi_examples=examples.VERIFICATION_IDS)], services: CurrentServices
+    verification_id: Annotated[VerificationId, Path(openapi_examples=examples.VERIFICATION_IDS)],
+    services: CurrentServices,
 ) -> VerificationView:
     """Answers why somebody was refused: who started and finished the attempt, when, and with which error."""
     try:

@@ -38,7 +38,9 @@ def hashed(key: str) -> str:
 def check_name(name: str) -> None:
     """Refuse what a key may not be called. Raises ValueError."""
     if not _NAME.fullmatch(name):
-        raise ValueError('a key\'s name has 1 to 64 letters, digits, ".", "_" or "-", and begins with a letter or a digit')
+        raise ValueError(
+            'a key\'s name has 1 to 64 letters, digits, ".", "_" or "-", and begins with a letter or a digit'
+        )
 
 
 def is_one_character(secret: str) -> bool:
@@ -57,7 +59,8 @@ def _parse(entry: str, number: int, role: Role) -> ApiKey:
     name, separator, key = entry.partition("=")
     if not separator or not _NAME.fullmatch(name):
         raise ValueError(
-            f'entry {number} is not of the form name=key or name=sha256:<hex>; a name has letters, digits, ".", "_", "-"'
+            f'entry {number} is not of the form name=key or name=sha256:<hex>; a name has letters, digits, ".", "_", '
+            '"-"'
         )
     holder = Caller(name, role)
     if key.startswith(_DIGEST_PREFIX):
@@ -66,9 +69,13 @@ def _parse(entry: str, number: int, role: Role) -> ApiKey:
             raise ValueError(f"entry {number} needs 64 hexadecimal digits after sha256:")
         return ApiKey(holder, bytes.fromhex(digest))
     if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(f"entry {number} needs a key of {MIN_KEY_LENGTH} or more ASCII characters; idv api-key NAME makes one")
+        raise ValueError(
+            f"entry {number} needs a key of {MIN_KEY_LENGTH} or more ASCII characters; idv api-key NAME makes one"
+        )
     if is_one_character(key):
-        raise ValueError(f"entry {number} is one and the same character throughout; idv api-key NAME makes a random key")
+        raise ValueError(
+            f"entry {number} is one and the same character throughout; idv api-key NAME makes a random key"
+        )
     return ApiKey(holder, _digest(key))
 
 

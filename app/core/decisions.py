@@ -44,7 +44,9 @@ def redirect(reason: Reason, url: str, record: UserRecord | None, attempt: Attem
     )
 
 
-def failed(failure: Failure, purpose: Purpose, record: UserRecord | None, rules: Rules, locale: str | None = None) -> Decision:
+def failed(
+    failure: Failure, purpose: Purpose, record: UserRecord | None, rules: Rules, locale: str | None = None
+) -> Decision:
     """The decision on a failure: no claim, whatever is on file."""
     return Decision(
         policy.action_on_failure(purpose, rules),
@@ -55,7 +57,9 @@ def failed(failure: Failure, purpose: Purpose, record: UserRecord | None, rules:
     )
 
 
-def rule(outcome: Verdict | Failure, attempt: Attempt, record: UserRecord | None, now: datetime, rules: Rules) -> Ruling:
+def rule(
+    outcome: Verdict | Failure, attempt: Attempt, record: UserRecord | None, now: datetime, rules: Rules
+) -> Ruling:
     """What a finished callback means for the user and the attempt. A step-up never touches the record."""
     judged = outcome if isinstance(outcome, Failure) else policy.judge(outcome, record, rules, attempt.purpose)
     if isinstance(judged, Accepted):

@@ -150,7 +150,10 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One act of an administrator. `user_id` is None for an act on nobody in particular, and once the user is erased."""
+    """One act of an administrator.
+
+    `user_id` is None for an act on nobody in particular, and once the user is erased.
+    """
 
     id: str
     at: datetime
@@ -195,7 +198,8 @@ class Evidence:
 class UserRecord:
     """What is on file about a user.
 
-    `authentic` is false when somebody without the keys has changed it, or when no key opens it: then nothing else is told.
+    `authentic` is false when somebody without the keys has changed it, or when no key opens it: then nothing else is
+    told.
     """
 
     completed: bool | None = None
@@ -226,7 +230,8 @@ class Accepted:
 class Attempt:
     """One verification attempt, as the record keeps it.
 
-    `omit_state`: our state was left out of the authorization request. `locale` is the person's language, where it is known.
+    `omit_state`: our state was left out of the authorization request. `locale` is the person's language, where it is
+    known.
     """
 
     id: str

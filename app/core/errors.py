@@ -94,7 +94,9 @@ class RequestTimeout(Problem):
 
     status, code, title = 408, "request_timeout", "Request timeout"
     detail = "The request's body did not arrive whole within 10 seconds of its first byte."
-    hint = "Send the body at once and all of it; compare `Content-Length` with what is sent, and look at the way between."
+    hint = (
+        "Send the body at once and all of it; compare `Content-Length` with what is sent, and look at the way between."
+    )
 
 
 class VerificationNotFound(Problem):
@@ -144,7 +146,9 @@ class StateInvalid(Problem):
     """The state is not the one that was made for this attempt (RFC 6749 section 10.12)."""
 
     status, code, title = 409, "state_invalid", "State invalid"
-    detail = "The state was not made for this verification. Where your own redirect replaces our state, do not send one."
+    detail = (
+        "The state was not made for this verification. Where your own redirect replaces our state, do not send one."
+    )
     hint = (
         "Pass `state` on as it came. Where your own redirect puts its own there (Auth0), start with `omit_state` "
         "and leave `state` out. Check that every process has the same `REDIRECT_SECRET`. If all this is right, "
@@ -213,11 +217,16 @@ class DatabaseUnavailable(Problem):
 class CommitInDoubt(DatabaseUnavailable):
     """The connection broke while the database was asked to record: it may have done so."""
 
-    detail = "The connection to the database broke while it recorded. It may have been recorded or not; repeat the request."
+    detail = (
+        "The connection to the database broke while it recorded. It may have been recorded or not; repeat the request."
+    )
 
 
 class TracesRemain(DatabaseUnavailable):
     """The rows are deleted, but SQLite's file still holds traces of them: it could not be written anew."""
 
-    detail = "The rows are deleted, but another process uses the database, whose file keeps traces of them. Repeat the request."
+    detail = (
+        "The rows are deleted, but another process uses the database, whose file keeps traces of them. Repeat the "
+        "request."
+    )
     hint = "Repeat the request until it succeeds, so that the file keeps no traces."

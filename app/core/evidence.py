@@ -29,7 +29,10 @@ def is_usable_score(value: Json) -> bool:
 
 
 def status_text(value: Json) -> str | None:
-    """An overall status as a text; None where there is none. What is no text is written as JSON, which no setting accepts."""
+    """An overall status as a text; None where there is none.
+
+    What is no text is written as JSON, which no setting accepts.
+    """
     if value is None or isinstance(value, str):
         return value if value is None else value[:MAX_TEXT_LENGTH]
     return json.dumps(value)[:MAX_TEXT_LENGTH]
@@ -46,7 +49,8 @@ def kept_userinfo(userinfo: Mapping[str, Json]) -> Mapping[str, Json] | None:
 
 
 def _is_usable_pii(value: Json) -> bool:
-    # The claim goes into tokens, and these into HTTP headers: a provider's megabyte would lock the person out everywhere.
+    # The claim goes into tokens, and these into HTTP headers: a provider's megabyte would lock the person out
+    # everywhere.
     return value not in (None, "") and fits(value, MAX_PII_BYTES)
 
 

@@ -21,8 +21,8 @@ class FailureKind:
 _START_AGAIN = "Let the user log in again; a new login starts a new verification."
 _ASK_INCODE = "Run `idv check`, and ask Incode whether the client INCODE_CLIENT_ID may use the authorization code flow."
 _NEVER_SENT = (
-    "The service sends nothing of the kind: compare redirect_url with the request that reaches the provider. Something on the "
-    "way, such as a redirect of your own, has added to it."
+    "The service sends nothing of the kind: compare redirect_url with the request that reaches the provider. "
+    "Something on the way, such as a redirect of your own, has added to it."
 )
 _NEVER_SILENT = (
     _START_AGAIN + " If it fails for everybody, ask Incode: the service never sends a prompt=none, and the "
@@ -33,8 +33,8 @@ _INCODE_FAILED = _START_AGAIN + " If it lasts, report it to Incode with the time
 CATALOGUE: dict[FailureCode, FailureKind] = {
     FailureCode.NO_CODE_RETURNED: FailureKind(
         "The provider returned neither a code nor an error.",
-        "The person may have left the flow. " + _START_AGAIN + " If it fails for everybody, check that code, state, iss, error "
-        "and error_description of the continue URL are all passed on.",
+        "The person may have left the flow. " + _START_AGAIN + " If it fails for everybody, check that code, state, "
+        "iss, error and error_description of the continue URL are all passed on.",
         about_the_person=True,
     ),
     FailureCode.ACCESS_DENIED: FailureKind(
@@ -43,7 +43,8 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
         about_the_person=True,
     ),
     FailureCode.LOGIN_REQUIRED: FailureKind("The provider requires a login.", _NEVER_SILENT, about_the_person=True),
-    FailureCode.INTERACTION_REQUIRED: FailureKind("The provider requires interaction.", _NEVER_SILENT, about_the_person=True),
+    FailureCode.INTERACTION_REQUIRED: FailureKind("The provider requires interaction.", _NEVER_SILENT,
+        about_the_person=True),
     FailureCode.CONSENT_REQUIRED: FailureKind("The provider requires consent.", _NEVER_SILENT, about_the_person=True),
     FailureCode.ACCOUNT_SELECTION_REQUIRED: FailureKind(
         "The provider requires an account to be selected.", _NEVER_SILENT, about_the_person=True
@@ -64,8 +65,9 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
     ),
     FailureCode.INVALID_REQUEST: FailureKind(
         "The provider found the request malformed.",
-        "Check that the redirect URI registered at Incode is exactly REDIRECT_URI (hosted: PUBLIC_URL/v1/callback), and that "
-        "your own redirect neither changes nor repeats a parameter of redirect_url; where it adds a state, use omit_state.",
+        "Check that the redirect URI registered at Incode is exactly REDIRECT_URI (hosted: PUBLIC_URL/v1/callback), "
+        "and that your own redirect neither changes nor repeats a parameter of redirect_url; where it adds a state, "
+        "use omit_state.",
     ),
     FailureCode.UNAUTHORIZED_CLIENT: FailureKind("The Incode client may not use this flow.", _ASK_INCODE),
     FailureCode.UNSUPPORTED_RESPONSE_TYPE: FailureKind("The provider does not offer the code flow.", _ASK_INCODE),
@@ -79,8 +81,8 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
     FailureCode.TEMPORARILY_UNAVAILABLE: FailureKind("The provider is overloaded.", _INCODE_FAILED),
     FailureCode.INVALID_GRANT: FailureKind(
         "The provider refused the code.",
-        "A code works once and for about 60 seconds: send the callback at once and only once. Check that the redirect URI "
-        "registered at Incode is exactly REDIRECT_URI (hosted: PUBLIC_URL/v1/callback).",
+        "A code works once and for about 60 seconds: send the callback at once and only once. Check that the redirect "
+        "URI registered at Incode is exactly REDIRECT_URI (hosted: PUBLIC_URL/v1/callback).",
         about_the_person=True,
     ),
     FailureCode.TOKEN_EXCHANGE_FAILED: FailureKind(
@@ -90,10 +92,11 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
     ),
     FailureCode.INVALID_CLIENT: FailureKind(
         "The provider does not accept the client's credentials.",
-        "Check INCODE_CLIENT_ID, INCODE_CLIENT_SECRET and CLIENT_AUTH_METHOD, and that INCODE_SERVER_URL is the environment "
-        "(demo or production) that they belong to; `idv check` tries them.",
+        "Check INCODE_CLIENT_ID, INCODE_CLIENT_SECRET and CLIENT_AUTH_METHOD, and that INCODE_SERVER_URL is the "
+        "environment (demo or production) that they belong to; `idv check` tries them.",
     ),
-    FailureCode.UNSUPPORTED_GRANT_TYPE: FailureKind("The Incode client may not use the authorization code grant.", _ASK_INCODE),
+    FailureCode.UNSUPPORTED_GRANT_TYPE: FailureKind("The Incode client may not use the authorization code grant.",
+        _ASK_INCODE),
     FailureCode.PROVIDER_UNAVAILABLE: FailureKind(
         "The provider did not answer, or its answer was unusable.",
         "Run `idv check` where the service runs: it asks INCODE_SERVER_URL and says what fails (name, network, proxy, "
@@ -101,28 +104,29 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
     ),
     FailureCode.ID_TOKEN_INVALID: FailureKind(
         "The ID token was refused.",
-        "The check named in the detail failed. iss: INCODE_ISSUER; aud or azp: INCODE_CLIENT_ID; alg: ID_TOKEN_ALGORITHMS; exp, "
-        "iat or nbf: this machine's clock and CLOCK_SKEW_SECONDS; kid or signature: `idv check` reads the provider's keys, and "
-        "new ones are fetched within a minute; nonce: the callback of another login. Any other check, or if these are right: "
-        "treat it as an attack, or as a fault of the provider.",
+        "The check named in the detail failed. iss: INCODE_ISSUER; aud or azp: INCODE_CLIENT_ID; alg: "
+        "ID_TOKEN_ALGORITHMS; exp, iat or nbf: this machine's clock and CLOCK_SKEW_SECONDS; kid or signature: `idv "
+        "check` reads the provider's keys, and new ones are fetched within a minute; nonce: the callback of another "
+        "login. Any other check, or if these are right: treat it as an attack, or as a fault of the provider.",
         about_the_person=True,
     ),
     FailureCode.USERINFO_SUB_MISMATCH: FailureKind(
         "The userinfo answer is about another subject than the ID token.",
-        "No setting causes this. Treat it as an attack, or as a fault of the provider, and report it to Incode with the "
-        "verification's finished_at.",
+        "No setting causes this. Treat it as an attack, or as a fault of the provider, and report it to Incode with "
+        "the verification's finished_at.",
         about_the_person=True,
     ),
     FailureCode.STATUS_NOT_ACCEPTED: FailureKind(
         "The person's verification did not pass.",
-        "The verification's auth_overall_status and the session in the Incode Dashboard say why; ACCEPTED_STATUSES says which "
+        "The verification's auth_overall_status and the session in the Incode Dashboard say why; ACCEPTED_STATUSES "
+        "says which "
         "results count. " + _START_AGAIN,
         about_the_person=True,
     ),
     FailureCode.STATUS_MISSING: FailureKind(
         "The provider sent no overall status, and one is required.",
-        "Ask Incode to include auth_overall_status in the ID token. For logins alone, REQUIRE_STATUS=false does without; a "
-        "step-up never does.",
+        "Ask Incode to include auth_overall_status in the ID token. For logins alone, REQUIRE_STATUS=false does "
+        "without; a step-up never does.",
         about_the_person=True,
     ),
     FailureCode.IDENTITY_MISMATCH: FailureKind(
@@ -136,10 +140,11 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
         "Verify the user at a login first; a step-up compares with the identity that is on file.",
     ),
     FailureCode.RECORD_NOT_AUTHENTIC: FailureKind(
-        "What is on file about this user was changed by somebody without the keys, or the key it was sealed with is lost.",
-        "Run `idv check --records`, which names the records, and see that ENCRYPTION_KEYS has every key that is in use. If the "
-        "keys are right, somebody has written to the database: find out who. An administrator's reset with identity=true "
-        "(`idv reset USER --identity`) lets the user enrol anew.",
+        "What is on file about this user was changed by somebody without the keys, or the key it was sealed with is "
+        "lost.",
+        "Run `idv check --records`, which names the records, and see that ENCRYPTION_KEYS has every key that is in "
+        "use. If the keys are right, somebody has written to the database: find out who. An administrator's reset "
+        "with identity=true (`idv reset USER --identity`) lets the user enrol anew.",
     ),
     FailureCode.VERIFICATION_EXPIRED: FailureKind(
         "The answer came too late, or the user was reset in between.",
@@ -151,8 +156,8 @@ CATALOGUE: dict[FailureCode, FailureKind] = {
     ),
     FailureCode.TOO_MANY_ATTEMPTS: FailureKind(
         "Too many verifications of this user were begun without success.",
-        "Wait until the time in the detail, or let an administrator reset the user (`idv reset USER`). ATTEMPT_LIMIT and "
-        "ATTEMPT_WINDOW_HOURS set the limit. Many users at once: look at the errors of their attempts.",
+        "Wait until the time in the detail, or let an administrator reset the user (`idv reset USER`). ATTEMPT_LIMIT "
+        "and ATTEMPT_WINDOW_HOURS set the limit. Many users at once: look at the errors of their attempts.",
     ),
 }  # fmt: skip
 
@@ -182,7 +187,8 @@ def clean(text: str | None) -> str | None:
     """A foreign text made fit to be stored and shown: control and formatting characters out, cut at 200 characters."""
     if not text:
         return None
-    # Formatting characters, which are not printable, hold the bidirectional overrides that make one text look like another.
+    # Formatting characters, which are not printable, hold the bidirectional overrides that make one text look like
+    # another.
     printable = "".join(c if c.isprintable() else " " for c in text[:4096])
     return " ".join(printable.split())[:MAX_DESCRIPTION].rstrip() or None
 
@@ -210,7 +216,9 @@ def detail(failure: Failure) -> str:
 
 
 def detail_in_our_words(failure: Failure) -> str:
-    """What went wrong, without what a provider or a browser wrote into an authorization response: it may name a person."""
+    """What went wrong, without what a provider or a browser wrote into an authorization response: it may name a
+    person.
+    """
     foreign = failure.code in _AUTHORIZATION_CODES or failure.code is FailureCode.AUTHORIZATION_ERROR
     return CATALOGUE[failure.code].detail if foreign else detail(failure)
 

@@ -1,4 +1,6 @@
-"""The inverse of `claims.app_metadata`: from what the Action, or a mirror of ours, has kept to the record that it stands for."""
+"""The inverse of `claims.app_metadata`: from what the Action, or a mirror of ours, has kept to the record that it
+stands for.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,13 @@ class Trap(StrEnum):
 
 
 MEANINGS: dict[Trap, str] = {
-    Trap.IDENTITY_FROM_SUB: "The identity id is userinfo's sub, which changes with each interview: nobody is enrolled by it.",
+    Trap.IDENTITY_FROM_SUB: (
+        "The identity id is userinfo's sub, which changes with each interview: nobody is enrolled by it."
+    ),
     Trap.IDENTITY_UNCONFIRMED: "The identity id is not the verification's own: nobody is enrolled by it.",
-    Trap.NOT_TRUE_OR_FALSE: 'Whether it was completed is neither true nor false, such as the text "false": it counts as not.',
+    Trap.NOT_TRUE_OR_FALSE: (
+        'Whether it was completed is neither true nor false, such as the text "false": it counts as not.'
+    ),
     Trap.TIME_UNREADABLE: "When it was completed is missing, or is no time: it does not count.",
     Trap.TIME_IN_THE_FUTURE: "It was completed at a time that has not come yet: it does not count.",
     Trap.EVIDENCE_MISSING: "What the provider said is missing: it does not count.",
@@ -60,7 +66,9 @@ MEANINGS: dict[Trap, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The record that was kept of a user, None where nothing was, and what of it could not be taken over as it stands."""
+    """The record that was kept of a user, None where nothing was, and what of it could not be taken over as it
+    stands.
+    """
 
     record: UserRecord | None
     traps: frozenset[Trap] = frozenset()
@@ -92,7 +100,9 @@ def read_app_metadata(metadata: Mapping[str, Json], now: datetime, rules: Rules)
 
 
 def _judged(record: UserRecord, rules: Rules, traps: set[Trap]) -> UserRecord:
-    """The record without what does not count: evidence is kept, and a person enrolled, by a verification that does alone."""
+    """The record without what does not count: evidence is kept, and a person enrolled, by a verification that does
+    alone.
+    """
     if record.evidence and (failure := _status_failure(record.evidence.auth_overall_status, rules, traps)):
         return UserRecord(completed=False, interview_id=record.interview_id, failure=record.failure or failure)
     if not record.completed:
@@ -139,7 +149,9 @@ def _completed_at(value: Json, now: datetime, rules: Rules, traps: set[Trap]) ->
 
 
 def _changing_ids(metadata: Mapping[str, Json], told: Mapping[str, Json]) -> frozenset[str]:
-    """The ids that belong to one interview: where the provider named no identity, the Action kept one of them in its place."""
+    """The ids that belong to one interview: where the provider named no identity, the Action kept one of them in its
+    place.
+    """
     userinfo = told.get("userinfo")
     userinfo = userinfo if isinstance(userinfo, Mapping) else {}
     ids = (

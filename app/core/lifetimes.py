@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from app.core.domain import Attempt, Failure, FailureCode, Status
 
-# How long an exchange may take before its process must have died, an answer may be asked for again, and the hosted flow's
-# outcome waits for its confirmation.
+# How long an exchange may take before its process must have died, an answer may be asked for again, and the hosted
+# flow's outcome waits for its confirmation.
 INTERRUPTED_AFTER = timedelta(seconds=20)
 REPEATABLE_FOR = timedelta(minutes=5)
 CONFIRMABLE_FOR = timedelta(minutes=5)

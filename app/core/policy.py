@@ -53,7 +53,9 @@ def reverify_at(record: UserRecord, rules: Rules) -> datetime | None:
         return None
 
 
-def reason_to_verify(record: UserRecord | None, now: datetime, rules: Rules, *, purpose: Purpose, force: bool) -> Reason | None:
+def reason_to_verify(
+    record: UserRecord | None, now: datetime, rules: Rules, *, purpose: Purpose, force: bool
+) -> Reason | None:
     """Why the user must be verified now, or None inside the window."""
     if purpose is Purpose.STEP_UP:
         return Reason.STEP_UP
@@ -134,7 +136,9 @@ def after_success(record: UserRecord | None, accepted: Accepted, now: datetime) 
 
 
 def after_failure(record: UserRecord | None, failure: Failure, now: datetime, rules: Rules) -> UserRecord:
-    """The record after a failed login verification, which keeps the failure, and what stands unless that is taken away."""
+    """The record after a failed login verification, which keeps the failure, and what stands unless that is taken
+    away.
+    """
     before = record or UserRecord()
     stands = standing(record, now, rules) is Reason.RECENTLY_VERIFIED
     keeps = stands and not is_about_the_person(failure)

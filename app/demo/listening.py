@@ -1,4 +1,6 @@
-"""What a browser would show in its network tab, and the gateway's own requests: heard where they arrive, for Acme's pages."""
+"""What a browser would show in its network tab, and the gateway's own requests: heard where they arrive, for Acme's
+pages.
+"""
 
 from __future__ import annotations
 
@@ -33,27 +35,29 @@ _LEGS: Final = (
         GATEWAY,
         "/v1/verifications/([^/]+)/launch",
         "Browser",
-        "The gateway binds this browser to the verification with a cookie, and sends it on to Incode: here, the sandbox.",
+        "The gateway binds this browser to the verification with a cookie, and sends it on to Incode: here, the "
+        "sandbox.",
     ),
     _Leg(
         GATEWAY,
         "/v1/callback",
         "Browser",
-        "The gateway takes the browser back. It uses the code at once, keeps the result unconfirmed, and gives the browser a "
-        "session token for Acme.",
+        "The gateway takes the browser back. It uses the code at once, keeps the result unconfirmed, and gives the "
+        "browser a session token for Acme.",
     ),
     _Leg(
         SANDBOX,
         "/oauth2/authorize",
         "Browser",
-        "At Incode, the person shows a document and a face now. The sandbox asks how the verification ends: the first request "
-        "gets that page, the next one tells the choice.",
+        "At Incode, the person shows a document and a face now. The sandbox asks how the verification ends: the first "
+        "request gets that page, the next one tells the choice.",
     ),
     _Leg(
         SANDBOX,
         "/.well-known/openid-configuration",
         GATEWAY,
-        "The gateway learns Incode’s addresses. It remembers them for five minutes, so most logins need no such request.",
+        "The gateway learns Incode’s addresses. It remembers them for five minutes, so most logins need no such "
+        "request.",
     ),
     _Leg(
         SANDBOX,
@@ -65,7 +69,8 @@ _LEGS: Final = (
         SANDBOX,
         "/oauth2/token",
         GATEWAY,
-        "The gateway exchanges the code for a signed ID token, whose signature and claims it checks. The code works once.",
+        "The gateway exchanges the code for a signed ID token, whose signature and claims it checks. The code works "
+        "once.",
     ),
     _Leg(SANDBOX, "/userinfo", GATEWAY, "The gateway gets the personal details of the verified person."),
 )
@@ -121,7 +126,9 @@ class Listening:
         return next((leg for leg in found if leg.receiver == SANDBOX or scope["method"] == "GET"), None)
 
     async def _listen(self, leg: _Leg, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(scope["method"], scope["path"], scope["query_string"].decode("ascii"), Headers(scope=scope))
+        exchange = _Exchange(
+            scope["method"], scope["path"], scope["query_string"].decode("ascii"), Headers(scope=scope)
+        )
 
         async def hear() -> Message:
             message = await receive()
@@ -152,11 +159,16 @@ class Listening:
             began=exchange.began,
         )
         step.end(exchange.status, exchange.answered)
-        self._wire.note(step, traces(exchange.sent) | traces(exchange.answered) | _in_head(leg, exchange.path, authorization))
+        self._wire.note(
+            step, traces(exchange.sent) | traces(exchange.answered) | _in_head(leg, exchange.path, authorization)
+        )
 
 
 def _in_head(leg: _Leg, path: str, authorization: str) -> frozenset[str]:
-    """The verification's id in a path, and an access token. The client's own credentials are the same in every login."""
+    """The verification's id in a path, and an access token.
+
+    The client's own credentials are the same in every login.
+    """
     ids = re.fullmatch(leg.path, path)
     scheme, _, token = authorization.partition(" ")
     return frozenset([*(ids.groups() if ids else ()), *([token] if scheme == "Bearer" else [])])

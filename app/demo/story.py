@@ -25,7 +25,9 @@ async def tell(client: httpx.AsyncClient, service: str, key: str) -> None:
     _expect(started, "redirect", "never_verified")
 
     _step("2. The browser goes to the provider, where Mei shows her face and her document.")
-    came_back = await client.get(started["redirect_url"], params={**_query(started["redirect_url"]), "outcome": "verified"})
+    came_back = await client.get(
+        started["redirect_url"], params={**_query(started["redirect_url"]), "outcome": "verified"}
+    )
     returned = _query(came_back.headers["Location"])
     print(f"   GET {_short(started['redirect_url'])}")
     print(f"   {came_back.status_code} {_short(came_back.headers['Location'])}")
@@ -47,7 +49,10 @@ def invite(acme: str, service: str, key: str, admin_key: str, *, own: bool) -> N
     print(f"   IdpKey    {key}")
     print(f"   AdminKey  {admin_key}\n")
     if own:
-        print(f"   Your own application calls {service} with the IdpKey. Name your address in each start, as return_to or as")
+        print(
+            f"   Your own application calls {service} with the IdpKey. Name your address in each start, as return_to "
+            "or as"
+        )
         print("   redirect_uri. Any e-mail address will do.\n")
     print("   Ctrl-C ends everything and leaves nothing behind.", flush=True)
 

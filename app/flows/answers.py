@@ -5,7 +5,19 @@ from __future__ import annotations
 import asyncio
 
 from app.core import decisions, lifetimes
-from app.core.domain import Attempt, Clock, Decision, Failure, FailureCode, Flow, Rules, Ruling, Status, UserRecord, Verdict
+from app.core.domain import (
+    Attempt,
+    Clock,
+    Decision,
+    Failure,
+    FailureCode,
+    Flow,
+    Rules,
+    Ruling,
+    Status,
+    UserRecord,
+    Verdict,
+)
 from app.core.errors import (
     CallbackInProgress,
     VerificationAlreadyFinished,
@@ -31,7 +43,8 @@ class Answers:
 
         Raises VerificationNotFound and VerificationMismatch.
 
-        The one place where it is checked: an answer can only be about the user and the transaction that the caller has in hand.
+        The one place where it is checked: an answer can only be about the user and the transaction that the caller has
+        in hand.
         """
         attempt = await self._store.attempt(verification_id)
         if attempt is None:
@@ -48,7 +61,9 @@ class Answers:
         fingerprint: str | None = None,
         finished_by: str | None = None,
     ) -> Decision:
-        """Decide on the outcome and record it; the answer that another request was given meanwhile, if it was faster."""
+        """Decide on the outcome and record it; the answer that another request was given meanwhile, if it was
+        faster.
+        """
         now = self._clock()
         interrupted = lifetimes.is_interrupted(attempt, now)
         settled = Failure(FailureCode.CALLBACK_INTERRUPTED) if interrupted else outcome

@@ -32,7 +32,10 @@ class AuthorizationRequests:
         self._signer = signer
 
     async def prepare(self) -> None:
-        """Learn where requests go. Raises ProviderUnavailable; without it no login is sent on a way that leads nowhere."""
+        """Learn where requests go.
+
+        Raises ProviderUnavailable; without it no login is sent on a way that leads nowhere.
+        """
         await self._provider.metadata()
 
     async def url(self, attempt: Attempt, kept: RequestSecrets, login_hint: str | None) -> str:

@@ -13,7 +13,15 @@ from app.core.domain import Attempt, ConsumedAttempt, Failure, FailureCode, Flow
 from app.core.errors import ResponseIssuerMismatch, StateInvalid
 from app.flows.signed_state import StateSigner
 from app.flows.verdict import read_verdict
-from app.oidc import AuthorizationGrant, Conversation, Deadline, IssuerMismatch, ProtocolError, ProviderUnavailable, RelyingParty
+from app.oidc import (
+    AuthorizationGrant,
+    Conversation,
+    Deadline,
+    IssuerMismatch,
+    ProtocolError,
+    ProviderUnavailable,
+    RelyingParty,
+)
 
 # Callers give up after 10 s. The provider's share of a callback ends here, and leaves time to record what is known.
 CALLBACK_SECONDS = 7.0
@@ -63,7 +71,10 @@ class Exchange:
         self._keep_tokens = keep_tokens
 
     async def check(self, response: AuthorizationResponse, attempt: Attempt) -> CheckedResponse:
-        """The response, once it is known to answer this attempt's request. Raises StateInvalid and ResponseIssuerMismatch."""
+        """The response, once it is known to answer this attempt's request.
+
+        Raises StateInvalid and ResponseIssuerMismatch.
+        """
         self._check_state(response, attempt)
         return CheckedResponse(attempt_id=attempt.id, answer=await self._answer_in(response))
 
@@ -100,7 +111,9 @@ class Exchange:
 
     @asynccontextmanager
     async def conversation(self, checked: CheckedResponse) -> AsyncIterator[Conversation]:
-        """A connection of this callback's own, where there is a code to exchange: it is opened while the database is asked."""
+        """A connection of this callback's own, where there is a code to exchange: it is opened while the database is
+        asked.
+        """
         async with self._provider.conversation(at_once=not isinstance(checked.answer, Failure)) as conversation:
             yield conversation
 
@@ -121,7 +134,9 @@ class Exchange:
     async def _exchange(
         self, kept: RequestSecrets, code: str, conversation: Conversation, deadline: Deadline
     ) -> Verdict | Failure:
-        grant = AuthorizationGrant(code=code, code_verifier=kept.code_verifier, nonce=kept.nonce, redirect_uri=kept.redirect_uri)
+        grant = AuthorizationGrant(
+            code=code, code_verifier=kept.code_verifier, nonce=kept.nonce, redirect_uri=kept.redirect_uri
+        )
         try:
             authentication = await conversation.authenticate(grant, deadline=deadline)
             return read_verdict(authentication, keep_tokens=self._keep_tokens)

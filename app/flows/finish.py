@@ -23,7 +23,10 @@ class RelayCallback:
 
 
 class RelayFlow:
-    """Exchanges what a caller hands in, once, and records what it amounts to. With nothing, it ends a hosted attempt, too."""
+    """Exchanges what a caller hands in, once, and records what it amounts to.
+
+    With nothing, it ends a hosted attempt, too.
+    """
 
     def __init__(self, *, store: Store, exchange: Exchange, answers: Answers, clock: Clock) -> None:
         self._store = store
@@ -53,9 +56,13 @@ class RelayFlow:
         return await self._answers.repeat(attempt, fingerprint, deadline)
 
     async def _attempt_of(self, callback: RelayCallback) -> Attempt:
-        """The relay attempt; or a hosted one whose person came back to the caller without ever having come back to us."""
+        """The relay attempt; or a hosted one whose person came back to the caller without ever having come back to
+        us.
+        """
         empty = callback.response.is_empty()
-        attempt = await self._answers.attempt_of(callback.user_id, callback.verification_id, None if empty else Flow.RELAY)
+        attempt = await self._answers.attempt_of(
+            callback.user_id, callback.verification_id, None if empty else Flow.RELAY
+        )
         # Who came back to us was given a token: only with it can the outcome be confirmed.
         if attempt.flow is Flow.HOSTED and attempt.returned_at is not None:
             raise VerificationMismatch

@@ -76,7 +76,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
-    """The session token that the browser brought to the caller, and whom and which attempt the caller's session is about."""
+    """The session token that the browser brought to the caller, and whom and which attempt the caller's session is
+    about.
+    """
 
     user_id: str
     verification_id: str
@@ -85,7 +87,9 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionConfirmation:
-    """The same of a caller that keeps no attempt's id: `caller_state` names its own transaction, and the start gave it."""
+    """The same of a caller that keeps no attempt's id: `caller_state` names its own transaction, and the start gave
+    it.
+    """
 
     user_id: str
     caller_state: str
@@ -145,9 +149,11 @@ class HostedFlow:
         return Launch(location=location, cookie=cookie)
 
     async def origin(self, attempt_id: str, cookies: Mapping[str, str], caller_state: str | None) -> Origin:
-        """Where the person of an attempt came from: for a browser that belongs there the very address, with the caller's state.
+        """Where the person of an attempt came from: for a browser that belongs there the very address, with the
+        caller's state.
 
-        Any other browser learns the site alone: the state belongs to the browser that began. `caller_state` is a launch's own.
+        Any other browser learns the site alone: the state belongs to the browser that began. `caller_state` is a
+        launch's own.
         """
         attempt = await self._store.attempt(attempt_id)
         way_back = await self._store.way_back(attempt) if attempt else None
@@ -171,7 +177,9 @@ class HostedFlow:
             except (StateInvalid, ResponseIssuerMismatch):
                 raise PageNeeded(PageKind.BAD_LINK, attempt.id) from None
             async with self._exchange.conversation(checked) as conversation:
-                consumed = await self._store.consume_attempt(attempt, fingerprint=None, finished_by=None, now=self._clock())
+                consumed = await self._store.consume_attempt(
+                    attempt, fingerprint=None, finished_by=None, now=self._clock()
+                )
                 outcome = await self._exchange.outcome(consumed, checked, conversation, deadline) if consumed else None
             if consumed and outcome:
                 return Return(location=await self._keep(consumed.attempt, outcome), attempt_id=attempt.id)
@@ -180,8 +188,8 @@ class HostedFlow:
     async def confirm(self, confirmation: Confirmation, finished_by: str) -> Decision:
         """The identity provider hands in the token: what was returned counts. It confirms once.
 
-        Raises, with nothing recorded: VerificationNotFound, VerificationMismatch, SessionTokenInvalid, CallbackInProgress and
-        VerificationAlreadyFinished.
+        Raises, with nothing recorded: VerificationNotFound, VerificationMismatch, SessionTokenInvalid,
+        CallbackInProgress and VerificationAlreadyFinished.
         """
         attempt = await self._answers.attempt_of(confirmation.user_id, confirmation.verification_id, Flow.HOSTED)
         session = self._session_tokens.read(confirmation.session_token)

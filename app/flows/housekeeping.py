@@ -1,4 +1,6 @@
-"""The service keeps house by itself: what has served its time is cleared, and what is old is removed, in small steps."""
+"""The service keeps house by itself: what has served its time is cleared, and what is old is removed, in small
+steps.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from app.core.domain import Attempt
 from app.oidc import SignatureInvalid, sign_hs256, verify_hs256
 
-# The type keeps a state from being taken for a session token, which is signed with the same secret (RFC 8725 section 3.11).
+# The type keeps a state from being taken for a session token, which is signed with the same secret (RFC 8725 section
+# 3.11).
 _TOKEN_TYPE = "idv-state+jwt"  # noqa: S105  a header value
 
 

@@ -117,8 +117,8 @@ class Starting:
         now = self._clock()
 
         def plan(record: UserRecord | None, begun: Sequence[datetime]) -> NewAttempt | Decision:
-            # The record is read again under its lock: the user may have been reset or erased since, and nothing of before
-            # may be used.
+            # The record is read again under its lock: the user may have been reset or erased since, and nothing of
+            # before may be used.
             settled = self._without_redirect(request, record) or self._locked(request, record, begun, now)
             return settled or self._new_attempt(request, flow, started_by, record, now)
 

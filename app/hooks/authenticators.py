@@ -51,7 +51,8 @@ class TokenRefused(Unauthorized):
 
 
 def by_api_key(keys: Sequence[ApiKey]) -> Authenticate:
-    """An identity provider's key, as a bearer token or as the password of Basic authentication (RFC 7617) with any name.
+    """An identity provider's key, as a bearer token or as the password of Basic authentication (RFC 7617) with any
+    name.
 
     A key without the role raises Forbidden.
     """
@@ -86,7 +87,9 @@ def by_standard_webhook(secrets: Sequence[str], *, name: str) -> Authenticate:
     webhooks = [Webhook(secret.removeprefix("v1,")) for secret in secrets]
 
     async def authenticate(request: Request) -> Caller:
-        headers = {key: request.headers.get(key, "") for key in ("webhook-id", "webhook-timestamp", "webhook-signature")}
+        headers = {
+            key: request.headers.get(key, "") for key in ("webhook-id", "webhook-timestamp", "webhook-signature")
+        }
         # Supabase joins several signatures as a list of HTTP, the specification with a space.
         headers["webhook-signature"] = " ".join(headers["webhook-signature"].split(", "))
         body = await request.body()

@@ -68,7 +68,8 @@ Authenticate = Callable[[Request], Awaitable[Caller]]
 class Terms:
     """What the operator has chosen for one provider: who may call, and how the claim is named.
 
-    `without_database` lets tokens be minted without it while the database is away. `return_urls` are where browsers may go.
+    `without_database` lets tokens be minted without it while the database is away. `return_urls` are where browsers may
+    go.
     """
 
     authenticate: Authenticate
@@ -86,14 +87,18 @@ class Claim:
 
     @property
     def flat(self) -> dict[str, Json]:
-        """Its members as claims of their own, for tokens that hold no objects; members of `pii` as if they were its own."""
+        """Its members as claims of their own, for tokens that hold no objects; members of `pii` as if they were its
+        own.
+        """
         if self.value is None:
             return {}
         members = {**self.value, **self.value["pii"]}
         return {f"{self.name}_{name}": value for name, value in members.items() if name != "pii" and value is not None}
 
     def placed(self, beside: Mapping[str, Json] | None) -> dict[str, Json]:
-        """The claims of a token with this one in its place, and without an older one of its name where it does not stand."""
+        """The claims of a token with this one in its place, and without an older one of its name where it does not
+        stand.
+        """
         others = {name: value for name, value in (beside or {}).items() if name != self.name}
         return others if self.value is None else {**others, self.name: self.value}
 
@@ -109,7 +114,10 @@ class Minting:
         self._seconds = seconds
 
     async def claim(self, user_id: str | None) -> Claim:
-        """The claim of this user; a machine, which is nobody, has none. Raises DatabaseUnavailable unless that is passed over."""
+        """The claim of this user; a machine, which is nobody, has none.
+
+        Raises DatabaseUnavailable unless that is passed over.
+        """
         if user_id is None:
             return Claim(self._terms.claim_name, None)
         try:
@@ -145,7 +153,9 @@ def answer(content: Json) -> Response:
 
 
 def answer_within(limit: int, claim: Claim, render: Callable[[Claim], Json]) -> Response:
-    """The answer with as much of the claim as fits into `limit` bytes: without personal data first, then without the claim."""
+    """The answer with as much of the claim as fits into `limit` bytes: without personal data first, then without the
+    claim.
+    """
     for smaller in _ever_smaller(claim):
         encoded = _encoded(render(smaller))
         if len(encoded) <= limit:
@@ -169,7 +179,8 @@ def _ever_smaller(claim: Claim) -> Iterator[Claim]:
 def hook_router(provider: Provider, *schemes: Callable[..., Any], seconds: float) -> APIRouter:
     """Make a router for one provider's hooks, which must be answered within `seconds`.
 
-    The caller is authenticated before anything is read of the body but its bytes: a stranger learns nothing from our parser.
+    The caller is authenticated before anything is read of the body but its bytes: a stranger learns nothing from our
+    parser.
     """
 
     class HookRoute(APIRoute):
@@ -203,7 +214,9 @@ def hook_router(provider: Provider, *schemes: Callable[..., Any], seconds: float
     return APIRouter(route_class=HookRoute, prefix="/v1/hooks", tags=["Token hooks"], dependencies=documented)
 
 
-def refusals(unauthorized: type[errors.Problem], *others: type[errors.Problem], field: str) -> dict[int | str, dict[str, Any]]:
+def refusals(
+    unauthorized: type[errors.Problem], *others: type[errors.Problem], field: str
+) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI declaration of what a hook refuses; `field` is one that the vendor always sends."""
     return responses(
         unauthorized,

@@ -22,7 +22,9 @@ router = hook_router(Provider.HYDRA, SCHEMES[Role.IDP], SCHEMES[Role.ADMIN], BAS
 class HydraIdTokenClaims(Sent):
     """The claims of the ID token, of which `ext` are those beyond the standard."""
 
-    ext: dict[str, Any] | None = Field(default=None, description="The claims that the consent app and this hook have added.")
+    ext: dict[str, Any] | None = Field(
+        default=None, description="The claims that the consent app and this hook have added."
+    )
 
 
 class HydraIdToken(Sent):

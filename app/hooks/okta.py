@@ -63,7 +63,9 @@ class OktaRequest(Sent):
         **refusals(errors.Unauthorized, errors.Forbidden, field="body.data"),
     },
 )
-async def okta(body: Annotated[OktaRequest, Body(openapi_examples=examples.OKTA_REQUESTS)], minting: CurrentMinting) -> Response:
+async def okta(
+    body: Annotated[OktaRequest, Body(openapi_examples=examples.OKTA_REQUESTS)], minting: CurrentMinting
+) -> Response:
     """For a token inline hook of a custom authorization server."""
     user = body.data.context.user
     claim = await minting.claim(user.id if user else None)

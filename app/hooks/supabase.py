@@ -45,6 +45,9 @@ class SupabaseRequest(Sent):
 async def supabase(
     body: Annotated[SupabaseRequest, Body(openapi_examples=examples.SUPABASE_REQUESTS)], minting: CurrentMinting
 ) -> Response:
-    """For the custom access token hook over HTTPS. Every claim that came is given back; a signed request may be repeated."""
+    """For the custom access token hook over HTTPS.
+
+    Every claim that came is given back; a signed request may be repeated.
+    """
     claim = await minting.claim(body.user_id)
     return answer_within(MAX_ANSWER_BYTES, claim, lambda claim: {"claims": claim.placed(body.claims)})

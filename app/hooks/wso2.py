@@ -1,4 +1,6 @@
-"""WSO2 Identity Server's service extensions: operations on a token's claims, and the hosted flow as a step of the login."""
+"""WSO2 Identity Server's service extensions: operations on a token's claims, and the hosted flow as a step of the
+login.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,10 @@ class Wso2AuthenticationRequest(CamelCased):
 async def token(
     body: Annotated[Wso2TokenRequest, Body(openapi_examples=examples.WSO2_TOKEN_REQUESTS)], minting: CurrentMinting
 ) -> Response:
-    """For the actions "pre-issue ID token" and "pre-issue access token". An access token takes the claim's members one by one."""
+    """For the actions "pre-issue ID token" and "pre-issue access token".
+
+    An access token takes the claim's members one by one.
+    """
     event = body.event
     is_machine = event.user is None or event.request.grant_type == "client_credentials"
     claim = await minting.claim(None if is_machine or event.user is None else event.user.id)
@@ -121,7 +126,9 @@ async def token(
         operations = _operations("/idToken/claims/", wanted, [claim.name], event.id_token)
     else:
         members = Claim(claim.name.rpartition("/")[2], claim.value)
-        operations = _operations("/accessToken/claims/", members.flat, _own(members, event.access_token), event.access_token)
+        operations = _operations(
+            "/accessToken/claims/", members.flat, _own(members, event.access_token), event.access_token
+        )
     return answer({"actionStatus": "SUCCESS", "operations": operations})
 
 
@@ -134,7 +141,9 @@ def _operations(place: str, wanted: dict[str, Json], own: Sequence[str], token: 
     """How the claims get there: WSO2 adds no claim that is there, and replaces and removes none that is not."""
     there = {claim.name for claim in token.claims} if token else set()
     removed = [{"op": "remove", "path": place + name} for name in own if name in there - wanted.keys()]
-    replaced = [{"op": "replace", "path": place + name, "value": value} for name, value in wanted.items() if name in there]
+    replaced = [
+        {"op": "replace", "path": place + name, "value": value} for name, value in wanted.items() if name in there
+    ]
     added = [
         {"op": "add", "path": f"{place}-", "value": {"name": name, "value": value}}
         for name, value in wanted.items()
@@ -167,8 +176,8 @@ async def authentication(
 ) -> Response:
     """For a custom authenticator of the type "2FA", with `session_token` among its allowed parameters.
 
-    The browser goes through the hosted flow, and brings back to `/commonauth` a `session_token` that WSO2 passes on: what it
-    proves is that the browser which was verified is the one that logs in.
+    The browser goes through the hosted flow, and brings back to `/commonauth` a `session_token` that WSO2 passes on:
+    what it proves is that the browser which was verified is the one that logs in.
     """
     try:
         decision = await _decision(body, minting)
@@ -180,7 +189,9 @@ async def authentication(
 
 
 async def _decision(body: Wso2AuthenticationRequest, minting: Minting) -> Decision:
-    tokens = [value for each in body.event.request.additional_params if each.name == "session_token" for value in each.value]
+    tokens = [
+        value for each in body.event.request.additional_params if each.name == "session_token" for value in each.value
+    ]
     if tokens:
         return await _confirmed(body, tokens, minting)
     wanted = StartRequest(
@@ -197,7 +208,9 @@ async def _confirmed(body: Wso2AuthenticationRequest, tokens: Sequence[str], min
     with counted_callback(services, "confirmation"):
         if len(tokens) > 1:
             raise errors.SessionTokenInvalid
-        confirmation = TransactionConfirmation(user_id=body.event.user.id, caller_state=body.flow_id, session_token=tokens[0])
+        confirmation = TransactionConfirmation(
+            user_id=body.event.user.id, caller_state=body.flow_id, session_token=tokens[0]
+        )
         decision = await services.hosted.confirm_transaction(confirmation, minting.caller.name)
     services.metrics.callback("confirmation", decision.reason)
     return decision
@@ -209,7 +222,9 @@ def _commonauth(return_urls: Sequence[str], body: Wso2AuthenticationRequest) -> 
     of_the_tenant = [url for url in listed if urlsplit(url).path.endswith(f"/t/{body.event.tenant.name}{COMMONAUTH}")]
     for url in (*of_the_tenant, *listed):
         return f"{url}{'&' if '?' in url else '?'}flowId={quote(body.flow_id, safe='')}"
-    raise errors.RequestInvalid([{"field": "body.event.tenant", "message": f"needs its {COMMONAUTH} among RETURN_URLS"}])
+    raise errors.RequestInvalid(
+        [{"field": "body.event.tenant", "message": f"needs its {COMMONAUTH} among RETURN_URLS"}]
+    )
 
 
 def _outcome(decision: Decision) -> Json:

@@ -1,4 +1,5 @@
-"""A small OpenID Connect relying-party library: authorization code flow with PKCE. It knows nothing of the service around it.
+"""A small OpenID Connect relying-party library: authorization code flow with PKCE. It knows nothing of the service
+around it.
 
 What stands here is its public face; the modules behind it are its own.
 """

@@ -12,7 +12,8 @@ FRESH_SECONDS = 300.0
 USABLE_SECONDS = 24 * 3600.0
 FORCED_REFETCH_SECONDS = 60.0
 PAUSE_AFTER_FAILURE_SECONDS = 5.0
-# A callback has seconds, and its code is spent once: one that has a usable document must not lose them to a silent provider.
+# A callback has seconds, and its code is spent once: one that has a usable document must not lose them to a silent
+# provider.
 PATIENCE_SECONDS = 1.0
 
 T = TypeVar("T")
@@ -25,7 +26,10 @@ class Cached(Generic[T]):
     """
 
     def __init__(
-        self, load: Callable[[], Awaitable[T]], monotonic: Callable[[], float], on_refetch: Callable[[], None] | None = None
+        self,
+        load: Callable[[], Awaitable[T]],
+        monotonic: Callable[[], float],
+        on_refetch: Callable[[], None] | None = None,
     ) -> None:
         self._load = load
         self._on_refetch = on_refetch
@@ -55,7 +59,9 @@ class Cached(Generic[T]):
             return value
 
     async def refetch(self) -> T:
-        """The document, fetched again unless that was done less than a minute ago: unknown key ids cost no more than that."""
+        """The document, fetched again unless that was done less than a minute ago: unknown key ids cost no more than
+        that.
+        """
         now = self._monotonic()
         if self._fetching is None:
             if now - self._forced_at < FORCED_REFETCH_SECONDS:

@@ -59,7 +59,9 @@ class AuthorizationGrant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authentication:
-    """The claims of an ID token that passed every check, with userinfo of the same subject, or None without a usable one."""
+    """The claims of an ID token that passed every check, with userinfo of the same subject, or None without a usable
+    one.
+    """
 
     id_token: Mapping[str, Any]
     userinfo: Mapping[str, Any] | None
@@ -136,7 +138,8 @@ class RelyingParty:
 
     @asynccontextmanager
     async def conversation(self, *, at_once: bool = True) -> AsyncIterator[Conversation]:
-        """A conversation whose connection begins to be opened at once, or when it is used, and is closed at the block's end.
+        """A conversation whose connection begins to be opened at once, or when it is used, and is closed at the block's
+        end.
 
         The connection is not waited for, so enter while there is something else to do, such as asking the database.
         """
@@ -172,7 +175,9 @@ class RelyingParty:
 
     async def _validate(self, tokens: TokenAnswer, nonce: str) -> Mapping[str, Any]:
         signed = await self._keys.verify(tokens.id_token)
-        id_token.check_id_token(signed, self._expectation(), nonce=nonce, access_token=tokens.access_token, now=self._now())
+        id_token.check_id_token(
+            signed, self._expectation(), nonce=nonce, access_token=tokens.access_token, now=self._now()
+        )
         return signed.claims
 
     async def _userinfo(

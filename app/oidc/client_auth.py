@@ -31,7 +31,9 @@ class ClientCredentials:
     method: ClientAuthMethod = ClientAuthMethod.POST
 
 
-def authenticate(credentials: ClientCredentials, *, token_endpoint: str, now: float) -> tuple[dict[str, str], dict[str, str]]:
+def authenticate(
+    credentials: ClientCredentials, *, token_endpoint: str, now: float
+) -> tuple[dict[str, str], dict[str, str]]:
     """The form parameters and headers that authenticate one token request made at `now` (seconds since 1970)."""
     match credentials.method:
         case ClientAuthMethod.POST:

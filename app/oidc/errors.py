@@ -80,7 +80,10 @@ class ProviderUnavailable(ProtocolError):
 
 
 class TokenEndpointError(ProtocolError):
-    """The token endpoint refused (RFC 6749 section 5.2). `code` is the registered error, else `token_exchange_failed`."""
+    """The token endpoint refused (RFC 6749 section 5.2).
+
+    `code` is the registered error, else `token_exchange_failed`.
+    """
 
     def __init__(self, code: str) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""What is said to the provider over HTTP, within bounds: a total deadline, a size cap, no redirect, no compression, no cookie."""
+"""What is said to the provider over HTTP, within bounds: a total deadline, a size cap, no redirect, no compression, no
+cookie.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,10 @@ class Client:
         return answer
 
     async def get_json(self, url: str, endpoint: Endpoint) -> dict[str, Any]:
-        """The JSON object at `url`. Raises ProviderUnavailable for any other status than 200, and for any other body."""
+        """The JSON object at `url`.
+
+        Raises ProviderUnavailable for any other status than 200, and for any other body.
+        """
         return (await self.get(url, endpoint)).json_object()
 
     def proxy_for(self, url: httpx.URL) -> str | None:
@@ -109,7 +114,9 @@ class Line:
         """GET `url`, once. Raises ProviderUnavailable."""
         return await self._send("GET", url, endpoint, headers, b"")
 
-    async def post_form(self, url: str, endpoint: Endpoint, headers: Mapping[str, str], form: Mapping[str, str]) -> Answer:
+    async def post_form(
+        self, url: str, endpoint: Endpoint, headers: Mapping[str, str], form: Mapping[str, str]
+    ) -> Answer:
         """POST a form to `url`, once. Raises ProviderUnavailable."""
         return await self._send("POST", url, endpoint, {**headers, **_FORM}, urlencode(form).encode("ascii"))
 

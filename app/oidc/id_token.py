@@ -37,7 +37,8 @@ class Signed:
 
 
 def read_header(token: str, algorithms: frozenset[str]) -> tuple[str, str | None]:
-    """The token's `alg` and `kid`. Raises IdTokenInvalid for an algorithm that is not ours or an extension that we do not know.
+    """The token's `alg` and `kid`. Raises IdTokenInvalid for an algorithm that is not ours or an extension that we do
+    not know.
 
     Keys that the header carries or points at (`jwk`, `jku`, `x5u`, `x5c`) are never looked at: the sender chose them.
     """
@@ -69,7 +70,10 @@ def verify_signature(token: str, keys: Sequence[jwks.Jwk], algorithms: frozenset
 
 
 def check_id_token(signed: Signed, expected: Expectation, *, nonce: str, access_token: str, now: float) -> None:
-    """Every claim that decides whether the token answers our request. `now`: seconds since 1970. Raises IdTokenInvalid."""
+    """Every claim that decides whether the token answers our request. `now`: seconds since 1970.
+
+    Raises IdTokenInvalid.
+    """
     claims = signed.claims
     check_issuer_and_audience(claims, expected)
     _check_subject(claims)
@@ -126,7 +130,9 @@ def _check_nonce(claims: Mapping[str, Any], nonce: str) -> None:
 
 
 def _check_access_token_hash(signed: Signed, access_token: str) -> None:
-    """`at_hash` is optional in the code flow, and binding where it is there (OpenID Connect Core 1.0 section 3.1.3.8)."""
+    """`at_hash` is optional in the code flow, and binding where it is there (OpenID Connect Core 1.0 section
+    3.1.3.8).
+    """
     if "at_hash" not in signed.claims:
         return
     digest = _DIGEST[signed.algorithm[2:]](access_token.encode()).digest()

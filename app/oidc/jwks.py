@@ -32,8 +32,8 @@ def parse(document: Mapping[str, Any]) -> tuple[Jwk, ...]:
 def choose_key(keys: Sequence[Jwk], algorithm: str, kid: str | None) -> dict[str, str]:
     """The public key that verifies a token with this header, reduced to its material.
 
-    Exactly one must fit by `kid`, `kty`, `crv`, `use`, `key_ops`, `alg` and strength. Raises NoKeyFits when none does and
-    IdTokenInvalid when several do: trying keys until one works would let the sender choose.
+    Exactly one must fit by `kid`, `kty`, `crv`, `use`, `key_ops`, `alg` and strength. Raises NoKeyFits when none does
+    and IdTokenInvalid when several do: trying keys until one works would let the sender choose.
     """
     fitting = [key for key in keys if fits(key, algorithm, kid)]
     if not fitting:

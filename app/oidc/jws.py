@@ -27,13 +27,18 @@ def unverified_header(token: str) -> dict[str, Any]:
     """The protected header, before any check (RFC 7515 section 4). Raises Malformed when there is none."""
     encoded = token.partition(".")[0]
     try:
-        return strict_json.parse_object(base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True))
+        return strict_json.parse_object(
+            base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+        )
     except ValueError:
         raise Malformed from None
 
 
 def verify(token: str, key: Mapping[str, str], algorithm: str) -> dict[str, Any]:
-    """The payload of a token that `key` signed with `algorithm`. Raises SignatureInvalid, and Malformed after it held."""
+    """The payload of a token that `key` signed with `algorithm`.
+
+    Raises SignatureInvalid, and Malformed after it held.
+    """
     try:
         payload = jws.verify(token, _key(frozenset(key.items()), algorithm), algorithms=[algorithm])
     except (JOSEError, ValueError, TypeError, AttributeError, RecursionError):

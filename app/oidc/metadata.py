@@ -19,7 +19,10 @@ _LAST_LABEL_OF_AN_ADDRESS = re.compile(r"(^|\.)(\d+|0[xX][0-9a-fA-F]*)$")
 
 @dataclass(frozen=True, slots=True)
 class ProviderMetadata:
-    """What the relying party uses of the discovery document. `issuer_in_response` says that `iss` is promised (RFC 9207)."""
+    """What the relying party uses of the discovery document.
+
+    `issuer_in_response` says that `iss` is promised (RFC 9207).
+    """
 
     issuer: str
     authorization_endpoint: str
@@ -40,7 +43,9 @@ def is_loopback(host: str) -> bool:
 
 
 def is_safe_url(url: str, *, allow_http: bool) -> bool:
-    """Whether `url` is absolute, without user info or fragment, and https, or http on loopback or where it is allowed."""
+    """Whether `url` is absolute, without user info or fragment, and https, or http on loopback or where it is
+    allowed.
+    """
     if not url.isascii() or not url.isprintable() or any(c in url for c in " \\"):
         return False
     try:
@@ -57,8 +62,8 @@ def is_safe_url(url: str, *, allow_http: bool) -> bool:
 def is_safe_endpoint(url: str, *, issuer: str, allow_http: bool) -> bool:
     """Whether an issuer's discovery may send us, and the secret, to `url`.
 
-    An https issuer names https addresses only; only one on this machine names others on it; nobody names a link-local one,
-    where clouds answer with credentials.
+    An https issuer names https addresses only; only one on this machine names others on it; nobody names a link-local
+    one, where clouds answer with credentials.
     """
     if not is_safe_url(url, allow_http=allow_http):
         return False
@@ -86,7 +91,10 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def parse(document: Mapping[str, Any], *, issuer: str, allow_http: bool) -> ProviderMetadata:
-    """The metadata in a discovery document; its issuer must be ours exactly (section 4.3). Raises ProviderUnavailable."""
+    """The metadata in a discovery document; its issuer must be ours exactly (section 4.3).
+
+    Raises ProviderUnavailable.
+    """
     if document.get("issuer") != issuer:
         raise ProviderUnavailable(Endpoint.DISCOVERY, Reason.OTHER_ISSUER)
     if document.get("require_pushed_authorization_requests") is True:

@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 def parse_object(text: bytes) -> dict[str, Any]:
     """The JSON object in `text`.
 
-    Raises ValueError for anything else, and for duplicate names, non-finite numbers, lone surrogates and hopeless nesting:
-    a claim that one reader sees and another does not is a way around a check (RFC 8259 sections 4, 6, 8.2 and 9).
+    Raises ValueError for anything else, and for duplicate names, non-finite numbers, lone surrogates and hopeless
+    nesting: a claim that one reader sees and another does not is a way around a check (RFC 8259 sections 4, 6, 8.2 and
+    9).
     """
     try:
         value = json.loads(

@@ -13,7 +13,8 @@ from app.oidc.http import Answer
 
 # RFC 6749 section 5.2.
 _TOKEN_ERRORS = frozenset({
-    "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
+    "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+    "invalid_scope",
 })  # fmt: skip
 
 
@@ -28,7 +29,9 @@ class TokenAnswer:
 
 
 def read_token_answer(answer: Answer) -> TokenAnswer:
-    """The token answer, or the error in it: TokenEndpointError, ProviderUnavailable, IdTokenInvalid without an ID token."""
+    """The token answer, or the error in it: TokenEndpointError, ProviderUnavailable, IdTokenInvalid without an ID
+    token.
+    """
     if answer.status == httpx.codes.OK:
         body = answer.json_object()
         if "error" in body:
@@ -53,11 +56,18 @@ def _token_error(body: Mapping[str, Any]) -> TokenEndpointError:
 
 def _token_answer(body: Mapping[str, Any]) -> TokenAnswer:
     access_token, token_type = body.get("access_token"), body.get("token_type")
-    if not isinstance(access_token, str) or not access_token or not access_token.isascii() or not access_token.isprintable():
+    if (
+        not isinstance(access_token, str)
+        or not access_token
+        or not access_token.isascii()
+        or not access_token.isprintable()
+    ):
         raise ProviderUnavailable(Endpoint.TOKEN, Reason.NO_ACCESS_TOKEN)
     if not isinstance(token_type, str) or token_type.lower() != "bearer":
         raise ProviderUnavailable(Endpoint.TOKEN, Reason.NOT_BEARER)
     token = body.get("id_token")
     if not isinstance(token, str) or not token.isascii():
         raise IdTokenInvalid("missing")
-    return TokenAnswer(id_token=token, access_token=access_token, token_type=token_type, expires_in=body.get("expires_in"))
+    return TokenAnswer(
+        id_token=token, access_token=access_token, token_type=token_type, expires_in=body.get("expires_in")
+    )

@@ -18,8 +18,8 @@ REFRESH_SECONDS = 240.0
 class TokenVerifier:
     """Verifies signatures and times by the keys at one address. It does no I/O until asked.
 
-    A token waits at most `patience` seconds for the keys; fetching them may take `request_seconds`. `now` gives seconds since
-    1970, `monotonic` seconds.
+    A token waits at most `patience` seconds for the keys; fetching them may take `request_seconds`. `now` gives seconds
+    since 1970, `monotonic` seconds.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""An httpx transport that keeps at most one connection, and belongs to one conversation with the provider (decision 0021)."""
+"""An httpx transport that keeps at most one connection, and belongs to one conversation with the provider (decision
+0021).
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,10 @@ class OneConnection(httpx.AsyncBaseTransport):
         return self._opening
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request once. Raises OSError while connecting, and httpx.RemoteProtocolError for an answer that is none."""
+        """Send the request once.
+
+        Raises OSError while connecting, and httpx.RemoteProtocolError for an answer that is none.
+        """
         url, opening = request.url, self._opening
         if opening is None or self._origin != (url.scheme, url.host, url.port) or not (await opening).is_usable:
             opening = self.prepare(url)
@@ -53,7 +58,8 @@ class OneConnection(httpx.AsyncBaseTransport):
         try:
             return await connection.exchange(request)
         except Unanswered:
-            # RFC 9112 section 9.3.1: a server may close a used connection at any time. Reading may be repeated, a code may not.
+            # RFC 9112 section 9.3.1: a server may close a used connection at any time. Reading may be repeated, a code
+            # may not.
             if connection.exchanges == 1 or request.method != "GET":
                 raise
         return await (await self.prepare(url)).exchange(request)
@@ -156,7 +162,9 @@ class _Connection(asyncio.Protocol):
             return self._expect()
         self.is_usable = self.is_usable and self._parser.should_keep_alive()
         if not self._answer.done():
-            self._answer.set_result(httpx.Response(status, headers=self._headers, stream=httpx.ByteStream(bytes(self._body))))
+            self._answer.set_result(
+                httpx.Response(status, headers=self._headers, stream=httpx.ByteStream(bytes(self._body)))
+            )
         return None
 
     def _settle(self, error: Exception | None) -> None:

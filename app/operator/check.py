@@ -49,7 +49,9 @@ def check_environment(environment: Mapping[str, str]) -> list[Finding]:
     In `.env` such a name stops the start. The environment holds names of others, too: there it is only told.
     """
     misspelt = [
-        Finding(name, "is the name of no setting", f"{meant} was probably meant. If this is another program's, leave it.")
+        Finding(
+            name, "is the name of no setting", f"{meant} was probably meant. If this is another program's, leave it."
+        )
         for name, meant in NAMES.resembling(environment).items()
     ]
     processes = environment.get("WEB_CONCURRENCY")
@@ -76,4 +78,6 @@ def _address(name: str, url: str) -> Finding:
         return Finding(name, "is on this machine; no other can reach it")
     if parts.scheme == "https":
         return Finding(name, "is https")
-    return Finding(name, "is plain http", "Use https: codes and cookies can be read on the way. ALLOW_HTTP is for tests.")
+    return Finding(
+        name, "is plain http", "Use https: codes and cookies can be read on the way. ALLOW_HTTP is for tests."
+    )

@@ -1,4 +1,6 @@
-"""What `idv check` finds of the database: whether it can be used, by whom it was migrated, and what is wrong with it."""
+"""What `idv check` finds of the database: whether it can be used, by whom it was migrated, and what is wrong with
+it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ from app.storage.migrate import newest_revision
 
 
 async def check_database(database: Database) -> Finding:
-    """Whether the database can be used, and is migrated. A SQLite file that is not there yet is no fault: it will be made."""
+    """Whether the database can be used, and is migrated.
+
+    A SQLite file that is not there yet is no fault: it will be made.
+    """
     health = await look_at(database)
     if health.is_reachable:
         return _migrations(health, on_file=database.file is not None)
@@ -21,6 +26,12 @@ def _migrations(health: Health, *, on_file: bool) -> Finding:
     if health.cause is None:
         if health.revision == newest_revision():
             return Finding("database", "is reachable and migrated")
-        return Finding("database", f"is reachable, and at {health.revision}, which a newer version than this one has made")
+        return Finding(
+            "database", f"is reachable, and at {health.revision}, which a newer version than this one has made"
+        )
     at = f"is at {health.revision or 'no revision'}, not at {newest_revision()}"
-    return Finding("database", f"{at}; `idv serve` will migrate it") if on_file else Finding("database", at, "Run: idv migrate")
+    return (
+        Finding("database", f"{at}; `idv serve` will migrate it")
+        if on_file
+        else Finding("database", at, "Run: idv migrate")
+    )

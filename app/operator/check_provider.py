@@ -25,7 +25,9 @@ from app.oidc import (
 )
 from app.operator.finding import Finding
 
-_CREDENTIALS = "Look at INCODE_CLIENT_ID, INCODE_CLIENT_SECRET, CLIENT_AUTH_METHOD and whether they belong to INCODE_SERVER_URL."
+_CREDENTIALS = (
+    "Look at INCODE_CLIENT_ID, INCODE_CLIENT_SECRET, CLIENT_AUTH_METHOD and whether they belong to INCODE_SERVER_URL."
+)
 _ADDRESS = "Look at INCODE_SERVER_URL: host, port, and http or https."
 _WAY = "Look at this machine's network: may it reach the provider, or does it need a proxy (HTTPS_PROXY)?"
 _PROXY = "Look at HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."
@@ -45,8 +47,12 @@ _REMEDIES = {
     Reason.TLS_FAILED: "The provider, or a proxy on the way, offers no version of TLS that this machine accepts.",
     Reason.CERTIFICATE_UNTRUSTED: _TRUST,
     Reason.CERTIFICATE_EXPIRED: "Look at this machine's clock. If it is right, the certificate has to be renewed.",
-    Reason.CERTIFICATE_OF_ANOTHER: "Another server answers than INCODE_SERVER_URL names. Look at it, and at HTTPS_PROXY.",
-    Reason.TRUST_STORE: "Look at SSL_CERT_FILE and SSL_CERT_DIR: they must name what exists and holds certificates (PEM).",
+    Reason.CERTIFICATE_OF_ANOTHER: (
+        "Another server answers than INCODE_SERVER_URL names. Look at it, and at HTTPS_PROXY."
+    ),
+    Reason.TRUST_STORE: (
+        "Look at SSL_CERT_FILE and SSL_CERT_DIR: they must name what exists and holds certificates (PEM)."
+    ),
     Reason.PROXY_AWAY: _PROXY,
     Reason.PROXY_REFUSED: _PROXY + " The proxy must let this machine reach the provider.",
     Reason.PROXY_UNUSABLE: _PROXY + " An http address is taken, such as http://proxy.example:3128; SOCKS is not.",
@@ -80,7 +86,9 @@ async def check_provider(config: ProviderConfig, redirect_uri: str) -> AsyncIter
 
 
 def check_clock(date: str | None, leeway: float, now: float) -> Finding:
-    """Whether this machine's clock (`now`, seconds since 1970) agrees with a `Date` header, but for `leeway` seconds."""
+    """Whether this machine's clock (`now`, seconds since 1970) agrees with a `Date` header, but for `leeway`
+    seconds.
+    """
     try:
         ahead = round(now - parsedate_to_datetime(date or "").timestamp())
     except ValueError:
@@ -103,7 +111,10 @@ def _other_issuer(document: Mapping[str, Any], config: ProviderConfig) -> Findin
 
 
 def _offers(config: ProviderConfig, document: Mapping[str, Any]) -> list[Finding]:
-    """What the provider says that it does not offer. What it does not speak of is taken as offered (Discovery section 3)."""
+    """What the provider says that it does not offer.
+
+    What it does not speak of is taken as offered (Discovery section 3).
+    """
     wanted = {
         "scopes_supported": (set(config.scope.split()), "SCOPES"),
         "token_endpoint_auth_methods_supported": ({str(config.credentials.method)}, "CLIENT_AUTH_METHOD"),
@@ -114,7 +125,11 @@ def _offers(config: ProviderConfig, document: Mapping[str, Any]) -> list[Finding
         offered = document.get(name)
         missing = values - {each for each in offered if isinstance(each, str)} if isinstance(offered, list) else set()
         if missing:
-            remedy = f"Change {setting}, or ask Incode to enable it." if setting else "Ask Incode; the service always uses it."
+            remedy = (
+                f"Change {setting}, or ask Incode to enable it."
+                if setting
+                else "Ask Incode; the service always uses it."
+            )
             found.append(Finding(name, f"does not list {', '.join(sorted(missing))}", remedy))
     return found
 
@@ -147,4 +162,6 @@ async def _check_registration(provider: RelyingParty, redirect_uri: str, seconds
         if error.code == "invalid_grant":
             return Finding("client", "is accepted by the token endpoint")
         return Finding("client", f"is not accepted by the token endpoint: {error.code}", _CREDENTIALS)
-    return Finding("client", "was given tokens for a code that cannot exist", "Do not use this provider; report it to Incode.")
+    return Finding(
+        "client", "was given tokens for a code that cannot exist", "Do not use this provider; report it to Incode."
+    )

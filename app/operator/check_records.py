@@ -8,8 +8,8 @@ from app.storage.keeping import Examined, Keeper, KeysInUse, Progress
 
 SAMPLE = 500
 _MEND = (
-    "See that ENCRYPTION_KEYS has every key that is in use. If it has, somebody has written to the database: find out who. "
-    "`idv reset USER --identity` lets the user enrol anew."
+    "See that ENCRYPTION_KEYS has every key that is in use. If it has, somebody has written to the database: find out "
+    "who. `idv reset USER --identity` lets the user enrol anew."
 )
 
 
@@ -29,7 +29,9 @@ def _records(examined: Examined, *, every: bool) -> Finding:
 
 def _keys(found: KeysInUse) -> list[Finding]:
     idle = [
-        Finding(f"ENCRYPTION_KEYS, number {number}", "opens nothing of what is stored; it can go, unless a backup needs it")
+        Finding(
+            f"ENCRYPTION_KEYS, number {number}", "opens nothing of what is stored; it can go, unless a backup needs it"
+        )
         for number in found.idle
         if number > 1
     ]

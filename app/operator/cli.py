@@ -79,15 +79,22 @@ UserArgument = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
-Since = Annotated[datetime | None, typer.Option(callback=_in_utc, formats=MOMENTS, help="Only from this time on, in UTC.")]
-Until = Annotated[datetime | None, typer.Option(callback=_in_utc, formats=MOMENTS, help="Only before this time, in UTC.")]
+Since = Annotated[
+    datetime | None, typer.Option(callback=_in_utc, formats=MOMENTS, help="Only from this time on, in UTC.")
+]
+Until = Annotated[
+    datetime | None, typer.Option(callback=_in_utc, formats=MOMENTS, help="Only before this time, in UTC.")
+]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="How many at most.")]
-Cursor = Annotated[str | None, typer.Option(callback=_checked_cursor, help="Go on where the page before ended: its next_cursor.")]
+Cursor = Annotated[
+    str | None, typer.Option(callback=_checked_cursor, help="Go on where the page before ended: its next_cursor.")
+]
 
 main = typer.Typer(
     name="idv",
     help="Identity verification at login, for any identity provider, over HTTP.",
-    epilog=f"A command ends with 0 when it has done it, 1 when it has not, 2 when arguments, settings or database are wrong, "
+    epilog="A command ends with 0 when it has done it, 1 when it has not, 2 when arguments, settings or database are "
+    "wrong, "
     f"and {INTERRUPTED} when it was interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -96,7 +103,9 @@ main = typer.Typer(
 
 @main.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -134,14 +143,19 @@ def migrate() -> None:
 
 @main.command(epilog=ENDS)
 def init(
-    file: Annotated[Path, typer.Option(help="The file to write. One that is there is never overwritten.")] = Path(".env"),
+    file: Annotated[Path, typer.Option(help="The file to write. One that is there is never overwritten.")] = Path(
+        ".env"
+    ),
     folder: Annotated[
         Path | None,
         typer.Option(
-            "--secrets", help="For docker-compose.yml: write the secrets into files of this new folder, beside the file."
+            "--secrets",
+            help="For docker-compose.yml: write the secrets into files of this new folder, beside the file.",
         ),
     ] = None,
-    with_sandbox: Annotated[bool, typer.Option("--sandbox", help="Fill in docker-compose.yml's sandbox, not Incode.")] = False,
+    with_sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Fill in docker-compose.yml's sandbox, not Incode.")
+    ] = False,
 ) -> None:
     """Write a .env file with fresh secrets, and say what is left to fill in."""
     from cryptography.fernet import Fernet
@@ -205,10 +219,13 @@ def _write_for_compose(file: Path, folder: Path, values: dict[str, str], *, with
 @main.command(epilog="Ends with 0 when all is well, 1 when something is wrong, and 2 when settings are wrong.")
 def check(
     records: Annotated[
-        bool, typer.Option("--records", help="Look at every user's record, not only at some, and at what each key opens.")
+        bool,
+        typer.Option("--records", help="Look at every user's record, not only at some, and at what each key opens."),
     ] = False,
 ) -> None:
-    """Look at settings, addresses, discovery, keys, credentials, clock and database; say what is wrong and how to fix it."""
+    """Look at settings, addresses, discovery, keys, credentials, clock and database; say what is wrong and how to fix
+    it.
+    """
     settings = _settings()
     from app.operator.check import check_all
     from app.storage.encryption import Cipher
@@ -235,7 +252,10 @@ def user(
     as_json: AsJson = False,
     personal: Annotated[bool, typer.Option("--personal", help="Show name, birth date and the like, too.")] = False,
 ) -> None:
-    """Tell whether a user's verification stands now, and why, with the newest attempts. Nothing personal is shown unasked."""
+    """Tell whether a user's verification stands now, and why, with the newest attempts.
+
+    Nothing personal is shown unasked.
+    """
     settings = _settings()
     from app.api.schemas import UserStatusView, VerificationPage
     from app.operator import report
@@ -352,10 +372,15 @@ def reset(
 @main.command(epilog=ENDS)
 def erase(
     user_id: UserArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first. Required where there is no terminal to ask in.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask first. Required where there is no terminal to ask in.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a user's record and every attempt, for good. On SQLite, the service waits while the file is written anew."""
+    """Erase a user's record and every attempt, for good.
+
+    On SQLite, the service waits while the file is written anew.
+    """
     settings = _settings()
     if not yes:
         _confirm_erasure(user_id)
@@ -392,12 +417,16 @@ def purge() -> None:
 
 @main.command(
     "import",
-    epilog="Ends with 0 when every line was read, 1 when some were not, 2 when arguments, settings or database are wrong.",
+    epilog=(
+        "Ends with 0 when every line was read, 1 when some were not, 2 when arguments, settings or database are wrong."
+    ),
 )
 def import_(
     file: Annotated[
         Path,
-        typer.Argument(exists=True, dir_okay=False, readable=True, help="One user a line, as Auth0 exports them; or gzipped."),
+        typer.Argument(
+            exists=True, dir_okay=False, readable=True, help="One user a line, as Auth0 exports them; or gzipped."
+        ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what it would come to.")] = False,
     as_json: AsJson = False,
@@ -428,14 +457,20 @@ def import_(
     else:
         report.show_import(done, dry_run=dry_run)
     if done.fault:
-        _fail(f"The file could not be read to its end: {done.fault}. Run the command again with the whole file.", exit_code=1)
+        _fail(
+            f"The file could not be read to its end: {done.fault}. Run the command again with the whole file.",
+            exit_code=1,
+        )
     if done.bad_lines:
         raise typer.Exit(1)
 
 
 @main.command(epilog=ENDS)
 def export(user_id: UserArgument) -> None:
-    """Print all that is on file about a user as one JSON document, with what each field means. It is entered in the audit."""
+    """Print all that is on file about a user as one JSON document, with what each field means.
+
+    It is entered in the audit.
+    """
     settings = _settings()
     from app.operator.exporting import document
     from app.storage.audit import AuditFilter
@@ -464,7 +499,10 @@ def copy(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="URL", envvar="COPY_TO", help="The address of an empty PostgreSQL database that is migrated."
+            "--to",
+            metavar="URL",
+            envvar="COPY_TO",
+            help="The address of an empty PostgreSQL database that is migrated.",
         ),
     ],
 ) -> None:
@@ -494,7 +532,10 @@ def copy(
     except CopyRefused as refused:
         _fail(f"Nothing was copied: {refused}.")
     except KeyboardInterrupt:
-        _fail("Interrupted, and nothing was copied. Run the command again: it begins from the start.", exit_code=INTERRUPTED)
+        _fail(
+            "Interrupted, and nothing was copied. Run the command again: it begins from the start.",
+            exit_code=INTERRUPTED,
+        )
     for table, rows in copied.items():
         print(f"{table}: {rows} rows, copied and compared")
     print("Now set DATABASE_URL to the new address, with the same ENCRYPTION_KEYS, and start the service.")
@@ -502,7 +543,10 @@ def copy(
 
 @main.command("rotate-keys", epilog=ENDS)
 def rotate_keys() -> None:
-    """Encrypt everything again with the first of ENCRYPTION_KEYS; afterwards the others can go. The service may run meanwhile."""
+    """Encrypt everything again with the first of ENCRYPTION_KEYS; afterwards the others can go.
+
+    The service may run meanwhile.
+    """
     settings = _settings()
     with _interruptible(), progress("Encrypting again") as show:
         done = _with_keeper(settings, lambda keeper: keeper.reseal(show))
@@ -526,8 +570,12 @@ def api_key(name: Annotated[str, typer.Argument(help="Who will hold the key; it 
 @main.command(epilog=ENDS)
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Verify one user and exit.")] = False,
-    return_to: Annotated[str | None, typer.Option(help="Where the hosted flow may return to: your own application.")] = None,
-    redirect_uri: Annotated[str | None, typer.Option(help="A redirect URI of your own application, for the relay flow.")] = None,
+    return_to: Annotated[
+        str | None, typer.Option(help="Where the hosted flow may return to: your own application.")
+    ] = None,
+    redirect_uri: Annotated[
+        str | None, typer.Option(help="A redirect URI of your own application, for the relay flow.")
+    ] = None,
 ) -> None:
     """Run everything on this machine, with the sandbox provider: verify one user, then stay up to be tried."""
     from app.demo import Application, DemoFailed, run_demo
@@ -554,7 +602,9 @@ def sandbox(  # noqa: PLR0917  typer makes each parameter an option
     from app.sandbox import Client, Sandbox, SandboxConfig
     from app.sandbox.server import serve as serve_sandbox
 
-    client = Client(client_id=client_id, client_secret=client_secret, name="Your service", redirect_uris=tuple(redirect_uri))
+    client = Client(
+        client_id=client_id, client_secret=client_secret, name="Your service", redirect_uris=tuple(redirect_uri)
+    )
     config = SandboxConfig(issuer=issuer or f"http://{host}:{port}", clients=(client,))
     try:
         serve_sandbox(Sandbox(config), host, port, allow_public=allow_public)
@@ -585,7 +635,9 @@ def _migrate(settings: DatabaseSettings) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Long work goes on where it was interrupted: it is done in small transactions, or in one that leaves nothing behind."""
+    """Long work goes on where it was interrupted: it is done in small transactions, or in one that leaves nothing
+    behind.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -631,7 +683,9 @@ def _explain(fault: DatabaseUnavailable) -> NoReturn:
     from app.storage.faults import PASSING, diagnose
 
     if isinstance(fault, TracesRemain):
-        _fail("Done, but SQLite's file keeps traces while another process holds it. Run the command again.", exit_code=1)
+        _fail(
+            "Done, but SQLite's file keeps traces while another process holds it. Run the command again.", exit_code=1
+        )
     cause = diagnose(fault)
     doubt = " What was asked for may have been done or not." if isinstance(fault, CommitInDoubt) else ""
     _fail(f"DATABASE_URL: the database {cause.words}.{doubt} {cause.remedy}", exit_code=1 if cause in PASSING else 2)

@@ -55,7 +55,11 @@ def composition(file: Path, folder: Path, *, sandbox_secret: str | None) -> str:
         entries["IDV_SECRETS"] = f"./{folder.name}"
     if sandbox_secret is not None:
         # A project of its own: its containers and its volume are not those of the real service in the same folder.
-        entries |= {"COMPOSE_PROJECT_NAME": "idv-sandbox", "COMPOSE_PROFILES": "sandbox", "IDV_SANDBOX_SECRET": sandbox_secret}
+        entries |= {
+            "COMPOSE_PROJECT_NAME": "idv-sandbox",
+            "COMPOSE_PROFILES": "sandbox",
+            "IDV_SANDBOX_SECRET": sandbox_secret,
+        }
     return _FOR_COMPOSE + "".join(f"{name}={value}\n" for name, value in entries.items()) if entries else ""
 
 

@@ -40,8 +40,9 @@ _DOCUMENT = {
     "record": "What is on file about the user; null where nothing is.",
     "verifications": "Every verification that was begun, newest first. They are removed after RETENTION_DAYS.",
     "audit": "What administrators did with what is on file about the user, newest first.",
-    "not_shown": "What is kept besides, and is not about the person or is gone within the hour: the provider's tokens, where "
-    "STORE_TOKENS keeps them, and the secrets, e-mail address and return address of a verification that is under way.",
+    "not_shown": "What is kept besides, and is not about the person or is gone within the hour: the provider's tokens, "
+    "where STORE_TOKENS keeps them, and the secrets, e-mail address and return address of a verification that is "
+    "under way.",
 }
 
 

@@ -1,4 +1,6 @@
-"""`idv import`: users whom the Action has verified, from Auth0's export or one's own list (NDJSON, plain or gzipped)."""
+"""`idv import`: users whom the Action has verified, from Auth0's export or one's own list (NDJSON, plain or
+gzipped).
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ class BadLine:
 class Report:
     """What an import has come to, or would come to.
 
-    `verified` are those of the read records that say so and count. `fault` is why the file could not be read to its end.
+    `verified` are those of the read records that say so and count. `fault` is why the file could not be read to its
+    end.
     """
 
     lines: int = 0
@@ -156,7 +159,10 @@ def _user(line: bytes) -> tuple[str, Mapping[str, Json]]:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines that hold something, each with its number; of one that is too long, the beginning. Raises _FileUnusable."""
+    """The lines that hold something, each with its number; of one that is too long, the beginning.
+
+    Raises _FileUnusable.
+    """
     number = 0
     try:
         with _opened(file) as stream:

@@ -14,7 +14,9 @@ Progress = Callable[[int], None]
 
 
 @contextmanager
-def progress(work: str, *, stream: TextIO = sys.stderr, monotonic: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
+def progress(
+    work: str, *, stream: TextIO = sys.stderr, monotonic: Callable[[], float] = time.monotonic
+) -> Iterator[Progress]:
     """Show how much of some work is done while the block runs: it calls what it is given with the number so far."""
     with _moving(work) if stream.isatty() else _written(work, stream, monotonic) as show:
         yield show

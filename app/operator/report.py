@@ -123,7 +123,10 @@ def _impersonal(value: Any) -> Any:
 
 
 def _personal(pii: Mapping[str, Any]) -> list[Field]:
-    return [Field(name.replace("_", " "), value if isinstance(value, str) else json.dumps(value)) for name, value in pii.items()]
+    return [
+        Field(name.replace("_", " "), value if isinstance(value, str) else json.dumps(value))
+        for name, value in pii.items()
+    ]
 
 
 def _last_error(stored: str | None) -> list[Field]:
@@ -197,7 +200,10 @@ def _table(rows: Sequence[Sequence[Field]], left_out: Sequence[str]) -> Table:
 
 
 def _show_fields(console: Console, fields: Sequence[Field]) -> None:
-    """Print a line for each field that has a text. Sentences are wrapped; an id is left whole, for whoever copies it."""
+    """Print a line for each field that has a text.
+
+    Sentences are wrapped; an id is left whole, for whoever copies it.
+    """
     for field in fields:
         if field.text:
             room = max(console.width - _LABEL_WIDTH, _LABEL_WIDTH)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 OWNER_ONLY = 0o700
-# Each container runs as a user of its own, who must be able to read what is mounted for it; the folder keeps others out.
+# Each container runs as a user of its own, who must be able to read what is mounted for it; the folder keeps others
+# out.
 READABLE = 0o644
 
 

@@ -21,7 +21,8 @@ from uvicorn.supervisors import Multiprocess
 from app.telemetry.metrics import FOLDER
 
 GRACE_SECONDS = 10
-# Longer than load balancers and clients keep a connection that nobody uses: a request must not meet a server that closes it.
+# Longer than load balancers and clients keep a connection that nobody uses: a request must not meet a server that
+# closes it.
 KEEP_ALIVE_SECONDS = 75
 # A worker that gives no sign for so long is ended; a slow machine needs some of it to start one.
 START_SECONDS = 30
@@ -38,9 +39,9 @@ class CannotServe(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """Ends a connection whose request holds more than 64 KB besides its body: head, framing of chunks, trailers.
 
-    The parser keeps them for as long as they come, and no application could stop that. A request that offers another protocol,
-    as Java's own client offers HTTP/2, would lose its body, too: such a connection is handed to the other parser, which goes on
-    in HTTP/1.1 (RFC 9110 section 7.8).
+    The parser keeps them for as long as they come, and no application could stop that. A request that offers another
+    protocol, as Java's own client offers HTTP/2, would lose its body, too: such a connection is handed to the other
+    parser, which goes on in HTTP/1.1 (RFC 9110 section 7.8).
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -124,7 +125,8 @@ def run(host: str, port: int, workers: int) -> None:
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A socket at the address, whose connections send each piece of an answer at once. `::` is every address of both families.
+    """A socket at the address, whose connections send each piece of an answer at once. `::` is every address of both
+    families.
 
     Raises CannotServe.
     """
@@ -140,7 +142,8 @@ def listener(host: str, port: int) -> socket.socket:
         if bound:
             bound.close()
         raise CannotServe(f"cannot listen on {bracketed(host)}:{port}: {error.strerror}") from None
-    # The event loop sees to that for sockets of its own alone. Elsewhere the second piece waits 40 ms for the first's receipt.
+    # The event loop sees to that for sockets of its own alone. Elsewhere the second piece waits 40 ms for the first's
+    # receipt.
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     bound.set_inheritable(True)
     return bound

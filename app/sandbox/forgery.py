@@ -72,7 +72,9 @@ def unsigned(_: bytes) -> bytes:
 
 def public_pem(key: SigningKey) -> bytes:
     """The public key as a PEM, which everybody knows."""
-    return _rsa(key).public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return (
+        _rsa(key).public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
 
 
 def modulus(key: SigningKey) -> bytes:

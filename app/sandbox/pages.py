@@ -71,7 +71,9 @@ def not_found_page(config: SandboxConfig) -> HTMLResponse:
 
 def choice_page(request: AuthorizationRequest, parameters: dict[str, str]) -> HTMLResponse:
     """Let the person choose how the verification ends; each choice is the same request again, with an outcome."""
-    verified, *others = [(outcome, "?" + urlencode({**parameters, "outcome": key})) for key, outcome in OUTCOMES.items()]
+    verified, *others = [
+        (outcome, "?" + urlencode({**parameters, "outcome": key})) for key, outcome in OUTCOMES.items()
+    ]
     return _page(
         "choice.html",
         client=request.reply_address.client,

@@ -48,12 +48,20 @@ class Person:
 
 
 PEOPLE = (
-    Person("Lucía", "Ferrer", "1988-03-14", "lucia@example.com", "+34600555010", "Calle Mayor 7", "Madrid", "28013", "ES"),
-    Person("Daniel", "Okafor", "1979-11-02", "daniel@example.com", "+442079460112", "4 Mill Lane", "Leeds", "LS1 4AP", "GB"),
+    Person(
+        "Lucía", "Ferrer", "1988-03-14", "lucia@example.com", "+34600555010", "Calle Mayor 7", "Madrid", "28013", "ES"
+    ),
+    Person(
+        "Daniel", "Okafor", "1979-11-02", "daniel@example.com", "+442079460112", "4 Mill Lane", "Leeds", "LS1 4AP", "GB"
+    ),
     Person("Mei", "Tanaka", "1995-07-21", "mei@example.com", "+12025550143", "210 Elm Street", "Salem", "97301", "US"),
-    Person("Andrés", "Quiroga", "1991-01-30", "andres@example.com", "+525555550177", "Río Tíber 51", "CDMX", "06500", "MX"),
+    Person(
+        "Andrés", "Quiroga", "1991-01-30", "andres@example.com", "+525555550177", "Río Tíber 51", "CDMX", "06500", "MX"
+    ),
     Person("Noor", "El-Amin", "2001-09-09", "noor@example.com", "+33199005521", "3 rue du Pont", "Lyon", "69002", "FR"),
-    Person("Ingrid", "Solberg", "1966-05-17", "ingrid@example.com", "+4799900123", "Fjordgata 12", "Bergen", "5003", "NO"),
+    Person(
+        "Ingrid", "Solberg", "1966-05-17", "ingrid@example.com", "+4799900123", "Fjordgata 12", "Bergen", "5003", "NO"
+    ),
     Person(
         "Tomás",
         "Araújo",

@@ -32,8 +32,8 @@ def honest_answer(answer: Claims, _: Workshop) -> Response:
 class Persona:
     """One kind of provider, and where it differs from an honest one.
 
-    `issuer` makes the `iss` of an authorization response (None leaves it out), `keys` the published key set out of the own
-    key's JWK, `mint` an ID token; `token_answer` and `userinfo_answer` make whole answers.
+    `issuer` makes the `iss` of an authorization response (None leaves it out), `keys` the published key set out of the
+    own key's JWK, `mint` an ID token; `token_answer` and `userinfo_answer` make whole answers.
     """
 
     key: str

@@ -58,18 +58,31 @@ def _strangers(own: Jwk, **changes: object) -> Jwk:
 
 def _with_unusable_ones_before(own: Jwk) -> list[object]:
     kid = own["kid"]
-    return [None, "a key", [], {}, {"kty": "unheard-of", "kid": kid}, {"kty": "RSA", "kid": kid}, {**own, "n": "?"}, own]
+    return [
+        None,
+        "a key",
+        [],
+        {},
+        {"kty": "unheard-of", "kid": kid},
+        {"kty": "RSA", "kid": kid},
+        {**own, "n": "?"},
+        own,
+    ]
 
 
 _ACCEPTABLE: Final = (
     Persona(
         "discovery-with-more",
         discovery=changed(
-            something_new=[{"nested": None}], token_endpoint_auth_methods_supported=[], scopes_supported=[{}, None, "openid"]
+            something_new=[{"nested": None}],
+            token_endpoint_auth_methods_supported=[],
+            scopes_supported=[{}, None, "openid"],
         ),
     ),
     Persona("kid-absent-single-jwks", mint=header(kid=None)),
-    Persona("kid-absent-one-suitable-key", keys=lambda own: [_elliptic(own), {**own, "use": "sig"}], mint=header(kid=None)),
+    Persona(
+        "kid-absent-one-suitable-key", keys=lambda own: [_elliptic(own), {**own, "use": "sig"}], mint=header(kid=None)
+    ),
     Persona("key-without-use-or-alg", keys=lambda own: [{name: own[name] for name in ("kty", "n", "e", "kid")}]),
     Persona("unusable-keys-before-the-good-one", keys=_with_unusable_ones_before),
     Persona("encryption-key-of-the-same-kid", keys=lambda own: [_strangers(own, use="enc"), own]),
@@ -79,7 +92,9 @@ _ACCEPTABLE: Final = (
         id_token=without("at_hash"),
         mint=minted(lambda workshop: (workshop.header(alg="ES256"), forgery.es256(forgery.elliptic_key()))),
     ),
-    Persona("header-embeds-own-key", mint=lambda claims, workshop: header(jwk=workshop.key.public_jwk())(claims, workshop)),
+    Persona(
+        "header-embeds-own-key", mint=lambda claims, workshop: header(jwk=workshop.key.public_jwk())(claims, workshop)
+    ),
     Persona("header-without-typ", mint=header(typ=None)),
     Persona("no-athash", id_token=without("at_hash")),
     Persona("audience-is-a-list-of-us", id_token=_audience()),
@@ -104,7 +119,9 @@ _REFUSED_RESPONSES: Final = (
 
 _UNSTARTABLE: Final = (
     Persona("discovery-issuer-mismatch", discovery=changed(issuer="https://evil.example")),
-    Persona("discovery-issuer-with-a-slash", discovery=lambda document: {**document, "issuer": f"{document['issuer']}/"}),
+    Persona(
+        "discovery-issuer-with-a-slash", discovery=lambda document: {**document, "issuer": f"{document['issuer']}/"}
+    ),
     Persona("discovery-without-issuer", discovery=without("issuer")),
     Persona("discovery-requires-par", discovery=changed(require_pushed_authorization_requests=True)),
     Persona("discovery-without-token-endpoint", discovery=without("token_endpoint")),
@@ -322,7 +339,9 @@ _STRANGE_TEXTS: Final = (
     Persona("userinfo-with-nul", userinfo=changed(given_name="A\0na", family_name="\0")),
     Persona("userinfo-with-a-megabyte", userinfo=changed(name=_LONG)),
     Persona("userinfo-with-a-large-picture", userinfo=changed(picture=_LONG)),
-    Persona("userinfo-with-strange-types", userinfo=changed(name=7, email=["a", None], address={"a": {"b": [1.5, True]}})),
+    Persona(
+        "userinfo-with-strange-types", userinfo=changed(name=7, email=["a", None], address={"a": {"b": [1.5, True]}})
+    ),
     Persona("userinfo-with-line-breaks", userinfo=changed(name="A\r\nSet-Cookie: a=b\u2028\u202e")),
     Persona("status-of-a-megabyte", id_token=changed(auth_overall_status=_LONG)),
     Persona("status-with-nul", id_token=changed(auth_overall_status="OK\0")),

@@ -127,7 +127,9 @@ class Provider:
         if "userinfo" in grant.outcome.down:
             return unavailable()
         config, persona = self.config, self.persona
-        return persona.userinfo_answer(persona.userinfo(_userinfo_claims(grant)), self._workshop(config, grant.client_id))
+        return persona.userinfo_answer(
+            persona.userinfo(_userinfo_claims(grant)), self._workshop(config, grant.client_id)
+        )
 
     def _workshop(self, config: SandboxConfig, client_id: str) -> Workshop:
         client = config.client(client_id)

@@ -41,10 +41,13 @@ def _utc_now() -> datetime:
 class Sandbox:
     """One provider with its memory; the attributes may be read and changed from any thread.
 
-    `requests` holds every request in order of arrival; the endpoints named in `down` answer 503. Without a `key` it makes one.
+    `requests` holds every request in order of arrival; the endpoints named in `down` answer 503. Without a `key` it
+    makes one.
     """
 
-    def __init__(self, config: SandboxConfig, clock: Callable[[], datetime] = _utc_now, key: SigningKey | None = None) -> None:
+    def __init__(
+        self, config: SandboxConfig, clock: Callable[[], datetime] = _utc_now, key: SigningKey | None = None
+    ) -> None:
         self.requests: list[RecordedRequest] = []
         self.down: set[Endpoint] = set()
         self._gates: dict[Endpoint, Gate] = {}

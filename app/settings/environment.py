@@ -16,7 +16,9 @@ import httpx
 
 from app.telemetry.tracing import is_asked_for
 
-_HOST = re.compile(r"(\*?\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?(:\d{1,5})?", re.IGNORECASE)
+_HOST = re.compile(
+    r"(\*?\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?(:\d{1,5})?", re.IGNORECASE
+)
 
 
 def mistakes_in(environment: Mapping[str, str]) -> list[str]:
@@ -31,7 +33,9 @@ def mistakes_in(environment: Mapping[str, str]) -> list[str]:
 
 
 def _proxy(value: str) -> str | None:
-    wanted = "takes http://HOST:PORT, with USER:PASSWORD@ before the host where the proxy asks (each character but letters, "
+    wanted = (
+        "takes http://HOST:PORT, with USER:PASSWORD@ before the host where the proxy asks (each character but letters, "
+    )
     wanted += "digits and -._~ percent-encoded); no other kind of proxy can be used"
     try:
         url = httpx.URL(value if "://" in value else f"http://{value}")
@@ -99,7 +103,9 @@ def _tracing(environment: Mapping[str, str]) -> list[str]:
         protocol, endpoint = (f"OTEL_EXPORTER_OTLP_{kind}{what}" for what in ("PROTOCOL", "ENDPOINT"))
         if environment.get(protocol, "http/protobuf") not in {"", "http/protobuf"}:
             found.append(f"{protocol}: only http/protobuf is spoken; the collector's port for it is usually 4318")
-        if (url := environment.get(endpoint)) and not (urlsplit(url).scheme in {"http", "https"} and urlsplit(url).netloc):
+        if (url := environment.get(endpoint)) and not (
+            urlsplit(url).scheme in {"http", "https"} and urlsplit(url).netloc
+        ):
             found.append(f"{endpoint}: takes an http or https address, such as http://collector:4318")
     if environment.get("OTEL_TRACES_EXPORTER", "otlp") not in {"", "otlp"}:
         found.append("OTEL_TRACES_EXPORTER: takes otlp or none")

@@ -160,7 +160,8 @@ class Settings(DatabaseSettings):
     incode_issuer: Text | None = None
     """The exact issuer that discovery, ID tokens and iss parameters must name. Default: INCODE_SERVER_URL"""
     client_auth_method: ClientAuthMethod = ClientAuthMethod.POST
-    """How the service proves itself at the token endpoint: client_secret_post, client_secret_basic, client_secret_jwt"""
+    """How the service proves itself at the token endpoint: client_secret_post, client_secret_basic,
+    client_secret_jwt"""
     id_token_algorithms: Words = frozenset({"RS256"})
     """Accepted signatures of ID tokens: RS256, RS384, RS512, ES256, ES384, ES512, comma-separated"""
     scopes: str = "openid"
@@ -185,7 +186,8 @@ class Settings(DatabaseSettings):
     api_keys: Keys = ()
     """Keys of identity providers, in the same form. A key is required here or in ADMIN_API_KEYS."""
     redirect_secret: SecretStr
-    """Signs the state of redirects: 32 characters or more. Two, separated by a comma, while it is rotated; the first signs."""
+    """Signs the state of redirects: 32 characters or more. Two, separated by a comma, while it is rotated; the first
+    signs."""
     encryption_keys: SecretStr
     """Fernet keys that encrypt personal data at rest, newest first, comma-separated"""
 
@@ -224,9 +226,11 @@ class Settings(DatabaseSettings):
     hydra_claim_name: Text | None = None
     """The claim's name on Hydra's tokens. Default: CLAIM_NAMESPACE"""
     hydra_without_database: WithoutDatabase = "fail"
-    """What the hook does while the database is away: fail (the vendor then does what it does), or continue without the claim"""
+    """What the hook does while the database is away: fail (the vendor then does what it does), or continue without the
+    claim"""
     supabase_hook_secrets: SecretStr = SecretStr("")
-    """Secrets of Supabase's custom access token hook, v1,whsec_<base64>, several separated by |; they turn the hook on"""
+    """Secrets of Supabase's custom access token hook, v1,whsec_<base64>, several separated by |; they turn the hook
+    on"""
     supabase_claim_name: Text | None = None
     """The claim's name on Supabase's tokens. Default: CLAIM_NAMESPACE"""
     supabase_without_database: WithoutDatabase = "fail"
@@ -238,7 +242,8 @@ class Settings(DatabaseSettings):
     okta_without_database: WithoutDatabase = "fail"
     """While the database is away: fail or continue"""
     entra_tenant_id: str | None = None
-    """The id of the Microsoft Entra tenant whose custom claims provider this is; with ENTRA_AUDIENCE it turns the hook on"""
+    """The id of the Microsoft Entra tenant whose custom claims provider this is; with ENTRA_AUDIENCE it turns the hook
+    on"""
     entra_audience: Text | None = None
     """What Entra's token for this service must be meant for: the app registration, api://HOST/APP_ID or its id"""
     entra_claim_name: Text = "incode_idv"
@@ -327,7 +332,8 @@ class Settings(DatabaseSettings):
         secrets = _listed(value)
         if not 1 <= len(secrets) <= 2 or any(len(secret) < MIN_SECRET_LENGTH for secret in secrets):
             raise ValueError(
-                f"takes a secret of {MIN_SECRET_LENGTH} or more characters, or two separated by a comma while it is rotated"
+                f"takes a secret of {MIN_SECRET_LENGTH} or more characters, or two separated by a comma while it is "
+                "rotated"
             )
         return value
 
@@ -348,7 +354,9 @@ class Settings(DatabaseSettings):
         except ValueError:
             keys = []
         if not keys:
-            raise ValueError("takes Fernet keys (32 bytes in URL-safe base64), newest first, comma-separated; idv init makes one")
+            raise ValueError(
+                "takes Fernet keys (32 bytes in URL-safe base64), newest first, comma-separated; idv init makes one"
+            )
         raw = [base64.urlsafe_b64decode(key) for key in keys]
         if any(len(set(key)) == 1 for key in raw):
             raise ValueError(f"{_ONE_CHARACTER}; idv init makes a random one")
@@ -368,8 +376,11 @@ class Settings(DatabaseSettings):
 
     @field_validator("incode_client_secret", *_ROLES, "redirect_secret", "encryption_keys", "zitadel_hook_secret")
     @classmethod
-    def _is_used_once(cls, value: SecretStr | tuple[ApiKey, ...], info: ValidationInfo) -> SecretStr | tuple[ApiKey, ...]:
-        # Who holds one secret must not hold two: the tenant that knows REDIRECT_SECRET has no business with stored data.
+    def _is_used_once(
+        cls, value: SecretStr | tuple[ApiKey, ...], info: ValidationInfo
+    ) -> SecretStr | tuple[ApiKey, ...]:
+        # Who holds one secret must not hold two: the tenant that knows REDIRECT_SECRET has no business with stored
+        # data.
         own, field = list(_digests(value)), str(info.field_name)
         if field not in _ROLES and len(set(own)) < len(own):
             raise ValueError("has the same value twice")
@@ -480,7 +491,9 @@ class Settings(DatabaseSettings):
             server_url=self.incode_server_url.rstrip("/"),
             # An issuer is compared exactly, its slash at the end included (OpenID Connect Discovery section 4.3).
             issuer=self.incode_issuer or self.incode_server_url,
-            credentials=ClientCredentials(client_id=self.incode_client_id, client_secret=secret, method=self.client_auth_method),
+            credentials=ClientCredentials(
+                client_id=self.incode_client_id, client_secret=secret, method=self.client_auth_method
+            ),
             scope=self.scopes,
             algorithms=self.id_token_algorithms,
             leeway_seconds=self.clock_skew_seconds,

@@ -1,7 +1,7 @@
 """Where pydantic-settings finds the settings: the environment and `.env`, each with the files that `NAME_FILE` names.
 
-What a source cannot use, it hands on as a member that is called by what is wrong with it. No model has such a member, so
-that pydantic refuses it together with whatever else is wrong, and all mistakes are told at once.
+What a source cannot use, it hands on as a member that is called by what is wrong with it. No model has such a member,
+so that pydantic refuses it together with whatever else is wrong, and all mistakes are told at once.
 """
 
 from __future__ import annotations

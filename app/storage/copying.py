@@ -1,4 +1,7 @@
-"""A whole SQLite deployment, copied into an empty PostgreSQL database in one transaction. Sealed values stay as they are."""
+"""A whole SQLite deployment, copied into an empty PostgreSQL database in one transaction.
+
+Sealed values stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ Progress = Callable[[int], None]
 
 
 class CopyRefused(Exception):
-    """The databases are not fit to be copied from and to, or the copy is not the same; the text says why. Nothing was copied."""
+    """The databases are not fit to be copied from and to, or the copy is not the same; the text says why.
+
+    Nothing was copied.
+    """
 
 
 @dataclass(slots=True)
@@ -56,7 +62,9 @@ async def copy_all(source: Database, target: Database, progress: Progress) -> di
         await writing.execute(_KEEP_OTHERS_OUT)
         for table in TABLES:
             if (await writing.execute(select(func.count()).select_from(table))).scalar_one():
-                raise CopyRefused(f"--to is not empty: the table {table.name} has rows. Copy into an empty, migrated database")
+                raise CopyRefused(
+                    f"--to is not empty: the table {table.name} has rows. Copy into an empty, migrated database"
+                )
         sent = {table: _Sum() for table in TABLES}
         for table in TABLES:
             await _copy_table(table, reading, writing, sent, progress)

@@ -33,13 +33,16 @@ _MISTAKES = (sqlalchemy_errors.IntegrityError, sqlalchemy_errors.DataError)
 class Database:
     """Connections to one database, at `file` where it is SQLite's. Nothing is opened before the first transaction.
 
-    `unhurried` lets a statement take as long as it needs, which is for migrations; a lock is never waited for that long.
-    `on_connection` is told of each connection that is taken out of the pool (1) and put back (-1).
+    `unhurried` lets a statement take as long as it needs, which is for migrations; a lock is never waited for that
+    long. `on_connection` is told of each connection that is taken out of the pool (1) and put back (-1).
 
-    Every method raises DatabaseUnavailable. Who is `patient` is never told that there are too many before 5 seconds are over.
+    Every method raises DatabaseUnavailable. Who is `patient` is never told that there are too many before 5 seconds are
+    over.
     """
 
-    def __init__(self, url: str, *, unhurried: bool = False, on_connection: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self, url: str, *, unhurried: bool = False, on_connection: Callable[[int], None] | None = None
+    ) -> None:
         address = read_url(url)
         self.file = address.file
         self.engine = make_engine(address, unhurried=unhurried)
@@ -77,8 +80,14 @@ class Database:
 
     @asynccontextmanager
     async def autocommit(self, *, patient: bool = False) -> AsyncIterator[AsyncConnection]:
-        """A connection on which each statement is a transaction of its own, for one that writes. Raises CommitInDoubt."""
-        async with self._turn_to_write(patient=patient), self._connected(self._statements, patient=patient) as connection:
+        """A connection on which each statement is a transaction of its own, for one that writes.
+
+        Raises CommitInDoubt.
+        """
+        async with (
+            self._turn_to_write(patient=patient),
+            self._connected(self._statements, patient=patient) as connection,
+        ):
             with _doubt():
                 yield connection
 
@@ -109,7 +118,8 @@ class Database:
     async def forget_deleted(self) -> None:
         """On SQLite, write the file anew without what was deleted, and empty the write-ahead log. Raises TracesRemain.
 
-        Deleted rows are overwritten at once (`secure_delete`), but not what SQLite leaves behind when it rebuilds a page.
+        Deleted rows are overwritten at once (`secure_delete`), but not what SQLite leaves behind when it rebuilds a
+        page.
         """
         if self.file is None:
             return
@@ -130,7 +140,9 @@ class Database:
 
 def _is_lost(fault: BaseException) -> bool:
     """Whether the connection went away, so that nobody knows what became of the statement."""
-    return isinstance(fault, OSError) or (isinstance(fault, sqlalchemy_errors.DBAPIError) and fault.connection_invalidated)
+    return isinstance(fault, OSError) or (
+        isinstance(fault, sqlalchemy_errors.DBAPIError) and fault.connection_invalidated
+    )
 
 
 @contextmanager
@@ -155,12 +167,19 @@ def _faults_as(problem: type[DatabaseUnavailable]) -> Iterator[None]:
 
 def make_engine(url: DatabaseUrl, *, unhurried: bool = False) -> AsyncEngine:
     """The engine for a database's address; error texts and logs never show parameters, which hold personal data."""
-    options: dict[str, Any] = {"hide_parameters": True, "pool_size": CONNECTIONS, "max_overflow": 0, "pool_use_lifo": True}
+    options: dict[str, Any] = {
+        "hide_parameters": True,
+        "pool_size": CONNECTIONS,
+        "max_overflow": 0,
+        "pool_use_lifo": True,
+    }
     if url.file is not None:
         engine = create_async_engine(URL.create("sqlite+aiosqlite", database=url.file), **options)
         sqlite.prepare(engine.sync_engine)
         return engine
     arguments = postgresql.connect_arguments(url, unhurried=unhurried)
-    engine = create_async_engine("postgresql+asyncpg://", connect_args=arguments, isolation_level=postgresql.ISOLATION, **options)
+    engine = create_async_engine(
+        "postgresql+asyncpg://", connect_args=arguments, isolation_level=postgresql.ISOLATION, **options
+    )
     postgresql.prepare(engine.sync_engine, url, unhurried=unhurried)
     return engine

@@ -39,7 +39,10 @@ _SO_ANYWAY: Mapping[str, tuple[frozenset[str], str]] = {
         frozenset({"disable", "prefer"}),
         "use sslmode=verify-full, which proves who the server is, and leave it out",
     ),
-    "target_session_attrs": (frozenset({"any", "read-write", "primary"}), "the service writes, and looks for a server that can"),
+    "target_session_attrs": (
+        frozenset({"any", "read-write", "primary"}),
+        "the service writes, and looks for a server that can",
+    ),
     "gssencmode": (frozenset({"disable", "prefer"}), "use TLS (sslmode)"),
     "sslcompression": (frozenset({"0"}), "leave it out"),
     "sslsni": (frozenset({"1"}), "leave it out"),
@@ -85,7 +88,10 @@ _TRUE = {"true": True, "false": False, "1": True, "0": False}
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """A database's address: a SQLite file, or what PostgreSQL's driver is given. `pooled`: a pooler lends connections."""
+    """A database's address: a SQLite file, or what PostgreSQL's driver is given.
+
+    `pooled`: a pooler lends connections.
+    """
 
     file: str | None = None
     dsn: str = field(default="", repr=False)
@@ -210,6 +216,8 @@ class _Reader:
                 raise ValueError("sslrootcert names a file that holds no certificate") from None
         if certificate := self._left.get("sslcert"):
             try:
-                context.load_cert_chain(certificate, self._left.get("sslkey"), lambda: self._left.get("sslpassword", ""))
+                context.load_cert_chain(
+                    certificate, self._left.get("sslkey"), lambda: self._left.get("sslpassword", "")
+                )
             except ssl.SSLError:
                 raise ValueError("sslcert, sslkey and sslpassword do not fit each other") from None

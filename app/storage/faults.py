@@ -1,4 +1,6 @@
-"""Why the database cannot be used: each cause with its words and its remedy, told by SQLSTATE or by the driver's class."""
+"""Why the database cannot be used: each cause with its words and its remedy, told by SQLSTATE or by the driver's
+class.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ class NotUtf8(Exception):
 
 
 class Cause(Enum):
-    """Why the database cannot be used: its words, which go on after "the database", and its remedy. No text holds a value."""
+    """Why the database cannot be used: its words, which go on after "the database", and its remedy.
+
+    No text holds a value.
+    """
 
     WRONG_PASSWORD = (
         "refuses the password",
@@ -28,7 +33,8 @@ class Cause(Enum):
     )
     TLS_WANTED = (
         "does not admit this user from this machine without TLS",
-        "Add sslmode=verify-full and sslrootcert=FILE to DATABASE_URL. If the server has no TLS: look at its pg_hba.conf.",
+        "Add sslmode=verify-full and sslrootcert=FILE to DATABASE_URL. If the server has no TLS: look at its "
+        "pg_hba.conf.",
     )
     TLS_NOT_OFFERED = (
         "offers no TLS, which DATABASE_URL asks for",
@@ -46,8 +52,14 @@ class Cause(Enum):
         "shows a certificate that is out of date",
         "Renew the server's certificate, and look at this machine's clock.",
     )
-    TLS_FAILED = "speaks no TLS that both sides know", "Look at the TLS versions, and at sslcert and sslkey, on both sides."
-    NO_SUCH_DATABASE = "is not there: the server has none of this name", "Create it (CREATE DATABASE), or look at DATABASE_URL."
+    TLS_FAILED = (
+        "speaks no TLS that both sides know",
+        "Look at the TLS versions, and at sslcert and sslkey, on both sides.",
+    )
+    NO_SUCH_DATABASE = (
+        "is not there: the server has none of this name",
+        "Create it (CREATE DATABASE), or look at DATABASE_URL.",
+    )
     NO_RIGHTS = (
         "does not give this user the rights",
         "As its owner: GRANT USAGE, CREATE ON SCHEMA public TO the user that migrates;"
@@ -67,13 +79,22 @@ class Cause(Enum):
         "Raise max_connections, run fewer processes (10 connections each), or put pgbouncer in front.",
     )
     STARTING_OR_STOPPING = "starts or stops", "Wait. If it stays so, look at the server's log."
-    UNKNOWN_HOST = "is on a host whose name is not known", "Look at the host in DATABASE_URL, and at this machine's name servers."
-    NOBODY_LISTENS = "does not listen there", "Look whether the server runs, and at the host and the port in DATABASE_URL."
+    UNKNOWN_HOST = (
+        "is on a host whose name is not known",
+        "Look at the host in DATABASE_URL, and at this machine's name servers.",
+    )
+    NOBODY_LISTENS = (
+        "does not listen there",
+        "Look whether the server runs, and at the host and the port in DATABASE_URL.",
+    )
     SILENT = (
         "does not answer in time",
         "Look whether the server runs and is not overloaded, and whether a firewall is in between.",
     )
-    CONNECTION_BROKE = "closed the connection", "If it happens again: look at the server's log, and at what is in between."
+    CONNECTION_BROKE = (
+        "closed the connection",
+        "If it happens again: look at the server's log, and at what is in between.",
+    )
     POOLER_REFUSES = (
         "is behind a pooler that refuses the connection",
         "Look at pgbouncer's log: it names the database, the user or the parameter that it does not take.",
@@ -83,7 +104,10 @@ class Cause(Enum):
         "Add pgbouncer=true to DATABASE_URL.",
     )
     BUSY = "is held by another process", "Repeat it. If it stays so, look who holds a lock."
-    OVERLOADED = "has more to do than it can", "Repeat it later. Under lasting load: a faster database, or fewer callers at once."
+    OVERLOADED = (
+        "has more to do than it can",
+        "Repeat it later. Under lasting load: a faster database, or fewer callers at once.",
+    )
     DISK = "cannot write: the disk is full, or fails", "Make room on the database's disk; look at the system's log."
     FILE_NOT_WRITABLE = (
         "is a file that may not be opened or written",
@@ -108,10 +132,13 @@ class Cause(Enum):
         return self.value[1]
 
 
-PASSING = frozenset({Cause.BUSY, Cause.OVERLOADED, Cause.STARTING_OR_STOPPING, Cause.CONNECTION_BROKE, Cause.SILENT, Cause.DISK})
+PASSING = frozenset(
+    {Cause.BUSY, Cause.OVERLOADED, Cause.STARTING_OR_STOPPING, Cause.CONNECTION_BROKE, Cause.SILENT, Cause.DISK}
+)
 """What passes by itself or with room: nothing in the settings is wrong."""
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html; where a whole class means one thing, its two characters.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; where a whole class means one thing, its two
+# characters.
 _BY_SQLSTATE = {
     "28P01": Cause.WRONG_PASSWORD,
     "28": Cause.NOT_ADMITTED,

@@ -19,7 +19,9 @@ _WITHOUT_RECORD = IS_ONLY_A_LOCK & users.c.sealed_record.is_(None)
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How many users were put on file, how many were there before, and how many an administrator had reset or erased."""
+    """How many users were put on file, how many were there before, and how many an administrator had reset or
+    erased.
+    """
 
     added: int = 0
     on_file: int = 0
@@ -37,7 +39,9 @@ class Importer:
         self._seals = seals
 
     async def add(self, records: Mapping[str, UserRecord], entry: AuditEntry | None) -> Imported:
-        """Put the records on file of those users who have none, and were neither reset nor erased; `entry` says who did it."""
+        """Put the records on file of those users who have none, and were neither reset nor erased; `entry` says who did
+        it.
+        """
         # In one order everywhere, so that two imports never wait for each other's locks.
         wanted = sorted(records)
         async with self._database.transaction(patient=True) as connection:

@@ -1,4 +1,6 @@
-"""Keeping the stored data as a whole: clear what has served its time, remove what is old, seal again, look for tampering."""
+"""Keeping the stored data as a whole: clear what has served its time, remove what is old, seal again, look for
+tampering.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class KeysInUse:
-    """Which of ENCRYPTION_KEYS open nothing of what is stored, by number (the newest is 1), and how many values none opens."""
+    """Which of ENCRYPTION_KEYS open nothing of what is stored, by number (the newest is 1), and how many values none
+    opens.
+    """
 
     idle: list[int]
     unreadable: int
@@ -75,7 +79,9 @@ class Keeper:
                 index_elements=[leases.c.name],
                 set_=values,
                 # A lease from beyond the horizon was taken by a clock that has been set back since.
-                where=(leases.c.holder == holder) | (leases.c.held_until <= now) | (leases.c.held_until > now + 2 * LEASE),
+                where=(leases.c.holder == holder)
+                | (leases.c.held_until <= now)
+                | (leases.c.held_until > now + 2 * LEASE),
             )
             .returning(leases.c.holder)
         )
@@ -83,7 +89,10 @@ class Keeper:
             return (await connection.execute(take)).one_or_none() is not None
 
     async def clear_served(self, now: datetime, batch: int = BATCH) -> int:
-        """Clear the sealed values of some attempts whose time is over; returns of how many. What nobody finished, expires."""
+        """Clear the sealed values of some attempts whose time is over; returns of how many.
+
+        What nobody finished, expires.
+        """
         row = verifications.c
         due = select(row.id).where(row.clear_at <= now).order_by(row.clear_at).limit(batch)
         waits = row.status.in_((Status.PENDING, Status.RETURNED))
@@ -111,9 +120,13 @@ class Keeper:
             return (await connection.execute(delete(verifications).where(row.id.in_(old)))).rowcount
 
     async def remove_idle_locks(self, batch: int = BATCH) -> int:
-        """Remove some rows that were only locks, of users who were never verified and have no attempt on file any more."""
+        """Remove some rows that were only locks, of users who were never verified and have no attempt on file any
+        more.
+        """
         has_attempts = exists().where(verifications.c.user_id == users.c.user_id)
-        idle = select(users.c.user_id).where(IS_ONLY_A_LOCK, users.c.sealed_record.is_(None), ~has_attempts).limit(batch)
+        idle = (
+            select(users.c.user_id).where(IS_ONLY_A_LOCK, users.c.sealed_record.is_(None), ~has_attempts).limit(batch)
+        )
         async with self._database.autocommit() as connection:
             removed = await connection.execute(delete(users).where(users.c.user_id.in_(idle), IS_ONLY_A_LOCK))
             return removed.rowcount
@@ -196,7 +209,8 @@ class Keeper:
             if resealed is not None:
                 changes.append({"row_key": row_key, "before": sealed, "after": resealed})
         if changes:
-            # Only where it is still the same: what the service has written meanwhile is sealed with the newest key already.
+            # Only where it is still the same: what the service has written meanwhile is sealed with the newest key
+            # already.
             change = update(table).where(key == bindparam("row_key"), column == bindparam("before"))
             async with self._database.transaction() as connection:
                 await connection.execute(change.values({column.name: bindparam("after")}), changes)

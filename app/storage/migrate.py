@@ -38,8 +38,9 @@ def newest_revision() -> str:
 def is_migrated(current: str | None) -> bool:
     """Whether a database at this revision can be used by this code.
 
-    Revisions are numbered by their date. One with a higher number was made by a newer version; a migration always leaves the
-    tables usable for the version before, so that processes of both can serve while one takes the other's place.
+    Revisions are numbered by their date. One with a higher number was made by a newer version; a migration always
+    leaves the tables usable for the version before, so that processes of both can serve while one takes the other's
+    place.
     """
     return current is not None and re.fullmatch(r"\d{10}", current) is not None and current >= newest_revision()
 
@@ -60,7 +61,10 @@ def _revision_of(connection: Connection) -> str | None:
 
 
 async def upgrade(database: Database) -> None:
-    """Bring the database to the newest revision, all or nothing, or leave a newer one as it is. Raises DatabaseUnavailable."""
+    """Bring the database to the newest revision, all or nothing, or leave a newer one as it is.
+
+    Raises DatabaseUnavailable.
+    """
     async with database.transaction() as connection:
         await connection.run_sync(_upgrade)
 

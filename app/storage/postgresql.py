@@ -69,7 +69,11 @@ def connect_arguments(url: DatabaseUrl, *, unhurried: bool) -> dict[str, Any]:
         arguments["ssl"] = url.tls
     if url.pooled:
         # A statement that was prepared on one connection is not there on the next one that the pooler lends.
-        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+        arguments |= {
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": str,
+        }
     return arguments
 
 
@@ -102,7 +106,9 @@ def _refuse_other_encodings(connection: asyncpg.Connection) -> None:
 
 
 def prepare(engine: Engine, url: DatabaseUrl, *, unhurried: bool) -> None:
-    """Let an engine try connections that were silent before they are used, and drop those that broke without waiting for them."""
+    """Let an engine try connections that were silent before they are used, and drop those that broke without waiting
+    for them.
+    """
     if url.pooled:
         event.listen(engine, "begin", partial(_limit_transaction, _limits(unhurried=unhurried)))
     event.listen(engine, "checkin", _note_use)
@@ -115,7 +121,9 @@ def _limit_transaction(limits: Mapping[str, str], connection: Connection) -> Non
     """Set the limits for this transaction alone: the next one on the pooler's connection may be somebody else's."""
     if connection.get_isolation_level() == "AUTOCOMMIT":
         return
-    connection.exec_driver_sql("SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in limits.items()))
+    connection.exec_driver_sql(
+        "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in limits.items())
+    )
 
 
 def _note_use(_: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:

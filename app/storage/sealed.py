@@ -1,9 +1,9 @@
 """Every sealed value's codec: what is encrypted, for whom, and how an older or a newer version reads it.
 
-A value is sealed for an owner, who is named by the columns that decide what the value means. Somebody who can write to the
-database, but holds no key, can therefore neither change such a column nor move a value to another row: it opens no more.
-Members that this version does not know are ignored, and missing ones get their defaults, so that processes of two versions
-can serve side by side.
+A value is sealed for an owner, who is named by the columns that decide what the value means. Somebody who can write to
+the database, but holds no key, can therefore neither change such a column nor move a value to another row: it opens no
+more. Members that this version does not know are ignored, and missing ones get their defaults, so that processes of two
+versions can serve side by side.
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ class Seals:
 
     def seal_return_location(self, attempt: Attempt, location: str) -> bytes:
         """Where a hosted attempt's browser is sent back to, with its session token."""
-        return self._cipher.seal(_owner("return", attempt, attempt.browser_digest, _text(attempt.returned_at)), location)
+        return self._cipher.seal(
+            _owner("return", attempt, attempt.browser_digest, _text(attempt.returned_at)), location
+        )
 
     def return_location(self, attempt: Attempt, sealed: bytes) -> str:
         """What `seal_return_location` has sealed for this attempt."""
@@ -228,7 +230,10 @@ def _members(value: Any) -> dict[str, Json]:
 
 
 def _read(kind: type[T], value: Json) -> T:
-    """An object of `kind` from the members that it knows. Raises Unreadable where one is missing that has no default."""
+    """An object of `kind` from the members that it knows.
+
+    Raises Unreadable where one is missing that has no default.
+    """
     try:
         return kind(**{member.name: value[member.name] for member in fields(kind) if member.name in value})  # type: ignore[arg-type]
     except _MALFORMED:
@@ -244,11 +249,17 @@ def _failure(value: Mapping[str, Json] | None) -> Failure | None:
         return None
     code, description = value["code"], value.get("description")
     # A newer version may know more codes; what it says about the person cannot be known here.
-    return Failure(FailureCode(code), description) if code in set(FailureCode) else Failure(FailureCode.AUTHORIZATION_ERROR, code)
+    return (
+        Failure(FailureCode(code), description)
+        if code in set(FailureCode)
+        else Failure(FailureCode.AUTHORIZATION_ERROR, code)
+    )
 
 
 def _error(value: Mapping[str, Json] | None) -> str | None:
-    """The failure as the column beside it has it: with the code that was sealed, which a newer version alone may know."""
+    """The failure as the column beside it has it: with the code that was sealed, which a newer version alone may
+    know.
+    """
     if value is None:
         return None
     return f"{value['code']}: {value['description']}" if value.get("description") else str(value["code"])

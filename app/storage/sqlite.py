@@ -34,10 +34,12 @@ def _open_once(_: Dialect, __: ConnectionPoolEntry, arguments: tuple[Any, ...], 
             if not os.access(file, os.W_OK):
                 raise PermissionError(errno.EACCES, "the database may not be written")
             _keep_from_others(file)
-    # SQLite gives its log and its index the modes of the file. One that is there is not opened: closing it would end its locks.
+    # SQLite gives its log and its index the modes of the file. One that is there is not opened: closing it would end
+    # its locks.
     with suppress(FileExistsError):
         os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
-    # The driver tells of a file that it cannot open from a thread that may outlive the event loop: so it is tried before.
+    # The driver tells of a file that it cannot open from a thread that may outlive the event loop: so it is tried
+    # before.
     sqlite3.connect(*arguments, **options).close()
 
 
@@ -49,11 +51,17 @@ def _keep_from_others(file: str) -> None:
 
 
 def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    # The driver must not begin transactions by itself: it would begin late, and a write could then find the file changed.
+    # The driver must not begin transactions by itself: it would begin late, and a write could then find the file
+    # changed.
     connection.isolation_level = None
     cursor = connection.cursor()
     try:
-        for pragma in (f"busy_timeout = {BUSY_TIMEOUT_MS}", "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "secure_delete = ON",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
     except Exception:
         # The pool never sees this connection, and its thread would outlive the event loop.

@@ -111,8 +111,8 @@ class Store:
     ) -> NewAttempt | Decision:
         """Let `plan` decide with the user's row locked, and put the attempt that it makes on file.
 
-        It is told the record, and when the last `limit` attempts of this purpose without success have begun in the `window`.
-        `adopted` becomes the record of a user who has none, and was neither reset nor erased.
+        It is told the record, and when the last `limit` attempts of this purpose without success have begun in the
+        `window`. `adopted` becomes the record of a user who has none, and was neither reset nor erased.
         """
         async with self._database.transaction() as connection:
             row = await _lock_user(connection, user_id)
@@ -138,7 +138,9 @@ class Store:
         return self._opened(row, "sealed_answer", self._seals.answer) if row else None
 
     async def attempts(self, wanted: AttemptFilter, now: datetime) -> Page:
-        """A page of attempts, newest first; one that begins after `wanted.after`, which rows added meanwhile do not move."""
+        """A page of attempts, newest first; one that begins after `wanted.after`, which rows added meanwhile do not
+        move.
+        """
         rows = await self._database.read(_page_query(wanted, now))
         found = [attempt for attempt in map(_attempt, rows) if attempt]
         page = found[: wanted.limit]
@@ -202,7 +204,10 @@ class Store:
         return ConsumedAttempt(attempt=consumed, secrets=self._secrets(consumed, row.sealed_request), consumed_at=now)
 
     async def keep_return(self, attempt: Attempt, returned: Returned, location: str, now: datetime) -> bool:
-        """Keep a hosted exchange's outcome, unconfirmed, and where the browser goes. False when the attempt was withdrawn."""
+        """Keep a hosted exchange's outcome, unconfirmed, and where the browser goes.
+
+        False when the attempt was withdrawn.
+        """
         back = replace(attempt, returned_at=now)
         outcome = returned.outcome
         keep = (
@@ -236,9 +241,11 @@ class Store:
     async def record_outcome(
         self, attempt: Attempt, decide: Decide, now: datetime, finishing: Mapping[str, str | None]
     ) -> Decision | None:
-        """Decide with the user's row locked, and record the ruling, in one transaction; `finishing` says who finished it.
+        """Decide with the user's row locked, and record the ruling, in one transaction; `finishing` says who finished
+        it.
 
-        None, with nothing recorded, when the attempt is no longer as it was: it was erased, reset, given up or confirmed.
+        None, with nothing recorded, when the attempt is no longer as it was: it was erased, reset, given up or
+        confirmed.
         """
         try:
             async with self._database.transaction(patient=True) as connection:
@@ -255,7 +262,9 @@ class Store:
             return None
         return decision
 
-    async def reset_user(self, user_id: str, change: Callable[[UserRecord], UserRecord], entry: AuditEntry) -> UserRecord | None:
+    async def reset_user(
+        self, user_id: str, change: Callable[[UserRecord], UserRecord], entry: AuditEntry
+    ) -> UserRecord | None:
         """Change the record by an administrator's order; whatever was begun or answered before no longer counts.
 
         The record as it is now; None for a user we have never met.
@@ -266,7 +275,9 @@ class Store:
             row = await _lock_user(connection, user_id)
             gone = {"status": Status.EXPIRED, "failure_code": FailureCode.VERIFICATION_EXPIRED}
             await connection.execute(update(verifications).where(under_way).values(**gone, finished_at=entry.at))
-            await connection.execute(update(verifications).where(own, verifications.c.status == Status.PENDING).values(gone))
+            await connection.execute(
+                update(verifications).where(own, verifications.c.status == Status.PENDING).values(gone)
+            )
             await connection.execute(update(verifications).where(own, _holds_something()).values(_FORGOTTEN))
             await audit.add(connection, entry)
             record = self._seals.record(row)
@@ -335,7 +346,9 @@ class Store:
             "sealed_way_back": self._seals.seal_way_back(attempt, new.way_back) if new.way_back else None,
         }
 
-    async def _finish(self, connection: AsyncConnection, before: Attempt, finished: Attempt, decision: Decision) -> None:
+    async def _finish(
+        self, connection: AsyncConnection, before: Attempt, finished: Attempt, decision: Decision
+    ) -> None:
         failure = finished.failure
         values = {
             "status": finished.status,
@@ -423,7 +436,8 @@ async def _lock_user(connection: AsyncConnection, user_id: str) -> Row[Any]:
 def _begun_without_success(user_id: str, purpose: Purpose, since: datetime, now: datetime) -> Select[datetime]:
     """When the attempts of this purpose that have not succeeded began, newest first."""
     row = verifications.c
-    # An exchange that was interrupted is nobody's fault but ours. What began in the future began by a clock set back since.
+    # An exchange that was interrupted is nobody's fault but ours. What began in the future began by a clock set back
+    # since.
     interrupted = (row.status == Status.EXCHANGING) & (row.exchange_started_at <= now - INTERRUPTED_AFTER)
     return (
         select(row.created_at)
@@ -435,7 +449,9 @@ def _begun_without_success(user_id: str, purpose: Purpose, since: datetime, now:
 
 def _forget_attempts_without_success(user_id: str, purpose: Purpose) -> Update:
     row = verifications.c
-    return update(verifications).where(row.user_id == user_id, row.purpose == purpose, row.counted).values(counted=False)
+    return (
+        update(verifications).where(row.user_id == user_id, row.purpose == purpose, row.counted).values(counted=False)
+    )
 
 
 def _page_query(wanted: AttemptFilter, now: datetime) -> Select[Any]:
@@ -476,7 +492,11 @@ def _ways_to_stand_as(status: Status, now: datetime) -> list[ColumnElement[bool]
     interrupted = (row.exchange_started_at <= now - INTERRUPTED_AFTER) | (row.exchange_started_at > ahead)
     match status:
         case Status.EXPIRED:
-            return [row.status == status, (row.status == Status.PENDING) & late, (row.status == Status.RETURNED) & unconfirmed]
+            return [
+                row.status == status,
+                (row.status == Status.PENDING) & late,
+                (row.status == Status.RETURNED) & unconfirmed,
+            ]
         case Status.FAILED:
             return [row.status == status, (row.status == Status.EXCHANGING) & interrupted]
         case Status.PENDING:

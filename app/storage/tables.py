@@ -60,8 +60,8 @@ class UtcTimestamp(TypeDecorator[datetime]):
 # Constraint names are fixed, so that migrations can name them on every database.
 METADATA = MetaData(naming_convention={"pk": "pk_%(table_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s"})
 
-# What is on file about a user. `revision` counts the writes; a row of revision 0 is only a lock. The other columns are for
-# people who ask the database: what counts is in `sealed_record`, and all of them are compared with it.
+# What is on file about a user. `revision` counts the writes; a row of revision 0 is only a lock. The other columns are
+# for people who ask the database: what counts is in `sealed_record`, and all of them are compared with it.
 users = Table(
     "users",
     METADATA,

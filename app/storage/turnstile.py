@@ -16,7 +16,8 @@ class Turnstile:
         self._nobody_inside.set()
         self._open = asyncio.Event()
         self._open.set()
-        # Not re-entrant: whoever is alone and asks to be so again, or to be together with others, waits for itself for ever.
+        # Not re-entrant: whoever is alone and asks to be so again, or to be together with others, waits for itself for
+        # ever.
         self._one_alone = asyncio.Lock()
 
     @asynccontextmanager

@@ -34,7 +34,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """The metrics of one process, or of all that share the `folder` which `PROMETHEUS_MULTIPROC_DIR` names.
 
-    Each label's values come from a closed set, whatever is sent from outside: `words` are those of a reason and an outcome.
+    Each label's values come from a closed set, whatever is sent from outside: `words` are those of a reason and an
+    outcome.
     """
 
     def __init__(self, folder: str | None = None, *, words: Iterable[str] = ()) -> None:
@@ -48,9 +49,14 @@ class Metrics:
             registry=registry,
         )
         self._in_flight = Gauge(
-            "idv_http_requests_in_flight", "Requests that are being answered.", registry=registry, multiprocess_mode="livesum"
+            "idv_http_requests_in_flight",
+            "Requests that are being answered.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
-        self._decisions = Counter("idv_decisions", "Decisions by action and reason.", ["action", "reason"], registry=registry)
+        self._decisions = Counter(
+            "idv_decisions", "Decisions by action and reason.", ["action", "reason"], registry=registry
+        )
         self._callbacks = Counter(
             "idv_callbacks",
             "Callbacks by step (relay, return, confirmation) and outcome: a reason, a problem's code or a page's kind.",
@@ -64,7 +70,9 @@ class Metrics:
             registry=registry,
         )
         self._key_refetches = Counter(
-            "idv_key_refetches", "Fetches of the provider's keys because of an ID token that none fitted.", registry=registry
+            "idv_key_refetches",
+            "Fetches of the provider's keys because of an ID token that none fitted.",
+            registry=registry,
         )
         self._connections = Gauge(
             "idv_database_connections_in_use",
@@ -133,7 +141,9 @@ class _EverybodysMetrics(Collector):
 
 
 def _has_begun(file: Path) -> bool:
-    """Whether there is something in it: a process that starts makes its files empty, and the library cannot read such a one."""
+    """Whether there is something in it: a process that starts makes its files empty, and the library cannot read such a
+    one.
+    """
     try:
         return file.stat().st_size > 0
     except FileNotFoundError:

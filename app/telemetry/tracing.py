@@ -1,4 +1,5 @@
-"""OpenTelemetry traces, where the standard `OTEL_…` variables ask for them. No attribute ever holds anything of a person.
+"""OpenTelemetry traces, where the standard `OTEL_…` variables ask for them. No attribute ever holds anything of a
+person.
 
 The ready-made instrumentations are not used: they put addresses on spans, and ours hold users' ids and codes.
 """

@@ -15,7 +15,10 @@ NewVisitor = Callable[[], Visitor]
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """Acme, the gateway twice, and the provider, each on a port that nobody else has, in a thread of their own."""
     folder = tmp_path_factory.mktemp("demo")
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(everything(folder, Ports(0, 0, 0, 0))) as running:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(everything(folder, Ports(0, 0, 0, 0))) as running,
+    ):
         yield running
 
 

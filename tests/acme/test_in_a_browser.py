@@ -179,7 +179,9 @@ async def test_a_source_that_is_wider_than_the_window_scrolls_with_the_keyboard(
 
 
 @pytest.mark.parametrize("flow", ["relay", "hosted"])
-async def test_a_returning_user_another_person_and_a_failure_that_does_not_block(browser: Browser, demo: Demo, flow: str) -> None:
+async def test_a_returning_user_another_person_and_a_failure_that_does_not_block(
+    browser: Browser, demo: Demo, flow: str
+) -> None:
     person, context = await person_in(browser, demo)
     await person.open()
     await person.log_in(flow=flow)
@@ -221,7 +223,9 @@ async def test_somebody_who_failed_too_often_is_told_so_and_can_start_over(brows
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
-async def test_the_button_that_logs_in_needs_no_scrolling(browser: Browser, demo: Demo, width: int, height: int) -> None:
+async def test_the_button_that_logs_in_needs_no_scrolling(
+    browser: Browser, demo: Demo, width: int, height: int
+) -> None:
     context = await browser.new_context(viewport={"width": width, "height": height})
     person = Person(await context.new_page(), demo)
     await person.open()

@@ -30,7 +30,8 @@ REMEMBERED = (
 )
 both_flows = pytest.mark.parametrize("flow", ["relay", "hosted"])
 every_failure = pytest.mark.parametrize(
-    ("outcome", "reason"), [("failed", "status_not_accepted"), ("denied", "access_denied"), ("abandoned", "no_code_returned")]
+    ("outcome", "reason"),
+    [("failed", "status_not_accepted"), ("denied", "access_denied"), ("abandoned", "no_code_returned")],
 )
 
 
@@ -41,7 +42,9 @@ def claim_of(page: Page) -> object:
 
 
 @both_flows
-async def test_a_first_login_is_verified_and_shows_token_decision_record_and_exchange(visitor: Visitor, flow: str) -> None:
+async def test_a_first_login_is_verified_and_shows_token_decision_record_and_exchange(
+    visitor: Visitor, flow: str
+) -> None:
     page = await visitor.log_in("verified", flow=flow)
     assert page.decision == ("continue", "verified")
     token, record = page.block("token"), page.block("record")
@@ -84,11 +87,15 @@ async def test_what_the_gateway_remembers_is_shown_where_it_was_fetched(tmp_path
         first, second = Visitor(demo), Visitor(demo)
         async with first.client, second.client:
             fetched = [
-                request for request in (await first.log_in("verified", flow=flow)).requests if request.startswith(REMEMBERED)
+                request
+                for request in (await first.log_in("verified", flow=flow)).requests
+                if request.startswith(REMEMBERED)
             ]
             assert fetched == list(REMEMBERED)
             assert not [
-                request for request in (await second.log_in("verified", flow=flow)).requests if request.startswith(REMEMBERED)
+                request
+                for request in (await second.log_in("verified", flow=flow)).requests
+                if request.startswith(REMEMBERED)
             ]
 
 
@@ -156,7 +163,9 @@ async def test_another_person_who_comes_back_gets_no_claim(visitor: Visitor, flo
 
 @both_flows
 @every_failure
-async def test_a_failure_lets_the_user_in_without_the_claim(visitor: Visitor, flow: str, outcome: str, reason: str) -> None:
+async def test_a_failure_lets_the_user_in_without_the_claim(
+    visitor: Visitor, flow: str, outcome: str, reason: str
+) -> None:
     page = await visitor.log_in(outcome, flow=flow)
     assert page.title == "You are logged in, but not verified"
     assert page.decision == ("continue", reason)
@@ -167,7 +176,9 @@ async def test_a_failure_lets_the_user_in_without_the_claim(visitor: Visitor, fl
 
 @both_flows
 @every_failure
-async def test_a_failure_is_refused_where_the_gateway_blocks(visitor: Visitor, flow: str, outcome: str, reason: str) -> None:
+async def test_a_failure_is_refused_where_the_gateway_blocks(
+    visitor: Visitor, flow: str, outcome: str, reason: str
+) -> None:
     page = await visitor.log_in(outcome, flow=flow, on_failure="block")
     assert page.title == "Acme does not log you in"
     assert page.decision == ("deny", reason)
@@ -272,7 +283,9 @@ async def test_a_reset_verifies_again_and_with_the_identity_anybody(visitor: Vis
 
 
 @both_flows
-async def test_a_continue_url_of_another_browser_is_refused_and_the_own_login_goes_on(new_visitor: NewVisitor, flow: str) -> None:
+async def test_a_continue_url_of_another_browser_is_refused_and_the_own_login_goes_on(
+    new_visitor: NewVisitor, flow: str
+) -> None:
     victim, attacker = new_visitor(), new_visitor()
     own = await victim.leave_and_stop_short(await victim.begin(flow=flow))
     foreign = await attacker.leave_and_stop_short(await attacker.begin(flow=flow))
@@ -475,7 +488,12 @@ async def test_every_answer_has_the_headers_that_keep_it_harmless(visitor: Visit
     assert policy["default-src"] == "'none'"
     assert policy["style-src"].startswith("'sha256-")
     assert "unsafe" not in str(policy)
-    assert policy["form-action"].split() == ["'self'", visitor.demo.sandbox, visitor.demo.service, visitor.demo.blocking_service]
+    assert policy["form-action"].split() == [
+        "'self'",
+        visitor.demo.sandbox,
+        visitor.demo.service,
+        visitor.demo.blocking_service,
+    ]
     assert response.headers["Referrer-Policy"] == "no-referrer"
     assert response.headers["Cache-Control"] == "no-store"
 
@@ -489,7 +507,9 @@ async def test_every_answer_has_the_headers_that_keep_it_harmless(visitor: Visit
     ],
     ids=plain_id,
 )
-async def test_nobody_is_logged_in_when_the_gateway_cannot_be_asked(demo: Demo, listens: str, status: int, words: str) -> None:
+async def test_nobody_is_logged_in_when_the_gateway_cannot_be_asked(
+    demo: Demo, listens: str, status: int, words: str
+) -> None:
     addresses = {"nobody": "http://127.0.0.1:9", "something else": demo.sandbox}
     address = addresses.get(listens, demo.service)
     lenient, blocking = Gateway(address, "unknown", "unknown"), Gateway(address, "unknown", "unknown")

@@ -15,7 +15,18 @@ from tests.harness.tables import Tables
 
 DECISION = ["action", "reason", "redirect_url", "claims", "app_metadata", "error", "verification"]
 VERIFICATION = [
-    *("id", "user_id", "status", "flow", "purpose", "started_by", "finished_by", "created_at", "expires_at", "finished_at"),
+    *(
+        "id",
+        "user_id",
+        "status",
+        "flow",
+        "purpose",
+        "started_by",
+        "finished_by",
+        "created_at",
+        "expires_at",
+        "finished_at",
+    ),
     *("interview_id", "identity_id", "auth_overall_score", "auth_overall_status", "error"),
 ]
 USER_STATUS = ["user_id", "verified", "needs_verification", "reason", "reverify_at", "claims", "app_metadata"]
@@ -143,7 +154,9 @@ async def test_every_response_has_the_security_headers(service: Service) -> None
 
 
 async def test_nothing_under_v1_is_stored(service: Service) -> None:
-    under_v1 = [response for response in await ask_everything(service.admin) if response.request.url.path.startswith("/v1")]
+    under_v1 = [
+        response for response in await ask_everything(service.admin) if response.request.url.path.startswith("/v1")
+    ]
     assert len(under_v1) >= 14
     for response in under_v1:
         assert response.headers.get_list("Cache-Control") == ["no-store"], (response.status_code, response.request.url)

@@ -43,7 +43,9 @@ async def page(service: Service, **query: object) -> Json:
     return answer
 
 
-async def pages(service: Service, between: Callable[[], Awaitable[object]] | None = None, **query: object) -> list[list[str]]:
+async def pages(
+    service: Service, between: Callable[[], Awaitable[object]] | None = None, **query: object
+) -> list[list[str]]:
     """The ids of every page, one after the other; `between` happens after each page."""
     found = [await page(service, **query)]
     while cursor := found[-1]["next_cursor"]:
@@ -58,7 +60,9 @@ def flat(found: list[list[str]]) -> list[str]:
 
 
 async def relay(service: Service, started: Json, outcome: str, clock: Clock) -> Json:
-    """The person comes back through the caller's continue URL; another key than the one that started sends the callback."""
+    """The person comes back through the caller's continue URL; another key than the one that started sends the
+    callback.
+    """
     back = await service.visit(started, outcome)
     clock.advance(seconds=30)
     return await finish_with_the_other_key(service, {"verification_id": started["verification"]["id"], **back})
@@ -113,7 +117,9 @@ async def test_one_call_tells_who_started_and_finished_an_attempt_and_how_and_wh
     assert told == finished["verification"]
     assert told["error"] == finished["error"]
     assert (told["status"], told["error"] and told["error"]["code"]) == (status, code)
-    ids = {name: told.pop(name) for name in ("interview_id", "identity_id", "auth_overall_score", "auth_overall_status")}
+    ids = {
+        name: told.pop(name) for name in ("interview_id", "identity_id", "auth_overall_score", "auth_overall_status")
+    }
     assert told | {"error": None} == {
         "id": started["verification"]["id"],
         "user_id": USER,
@@ -149,7 +155,9 @@ async def test_an_attempt_that_is_not_there_is_not_found(service: Service, unkno
 
 
 @pytest.mark.parametrize("flow", ["relay", "hosted"])
-async def test_a_pending_attempt_expires_when_its_time_is_over_and_not_before(service: Service, clock: Clock, flow: str) -> None:
+async def test_a_pending_attempt_expires_when_its_time_is_over_and_not_before(
+    service: Service, clock: Clock, flow: str
+) -> None:
     started = await service.start(USER, flow=flow)
     assert started["verification"]["expires_at"] == "2026-04-07T18:28:25.150Z"
 
@@ -160,7 +168,9 @@ async def test_a_pending_attempt_expires_when_its_time_is_over_and_not_before(se
     assert (told["status"], told["error"]["code"], told["finished_by"]) == ("expired", "verification_expired", None)
 
 
-async def test_an_exchange_is_interrupted_after_20_seconds_and_not_before(make_service: MakeService, clock: Clock) -> None:
+async def test_an_exchange_is_interrupted_after_20_seconds_and_not_before(
+    make_service: MakeService, clock: Clock
+) -> None:
     service = await make_service()
     started = await service.start(USER)
     back = await service.visit(started)
@@ -172,11 +182,17 @@ async def test_an_exchange_is_interrupted_after_20_seconds_and_not_before(make_s
         assert (told["status"], told["error"], told["finished_by"]) == ("exchanging", None, "acme")
         clock.advance(milliseconds=1)
         told = await look(service, started)
-        assert (told["status"], told["error"]["code"], told["finished_by"]) == ("failed", "callback_interrupted", "acme")
+        assert (told["status"], told["error"]["code"], told["finished_by"]) == (
+            "failed",
+            "callback_interrupted",
+            "acme",
+        )
     assert (await finishing)["reason"] == "callback_interrupted"
 
 
-async def test_a_returned_attempt_waits_five_minutes_for_its_confirmation_and_no_longer(service: Service, clock: Clock) -> None:
+async def test_a_returned_attempt_waits_five_minutes_for_its_confirmation_and_no_longer(
+    service: Service, clock: Clock
+) -> None:
     started = await service.start(USER, flow="hosted")
     clock.advance(minutes=59, seconds=59)
     async with Browser(service) as browser:
@@ -232,12 +248,16 @@ MOMENTS = [
 ]
 
 
-async def test_the_status_filter_finds_a_row_by_the_status_that_it_shows_and_by_no_other(service: Service, clock: Clock) -> None:
+async def test_the_status_filter_finds_a_row_by_the_status_that_it_shows_and_by_no_other(
+    service: Service, clock: Clock
+) -> None:
     names, began = await one_of_each(service, clock)
     for passed, moved in MOMENTS:
         clock.now = began + passed
         shown = {item["id"]: item["status"] for item in (await page(service))["items"]}
-        assert {names[attempt_id]: status for attempt_id, status in shown.items()} == {**LASTING, **MOVING, **moved}, passed
+        assert {names[attempt_id]: status for attempt_id, status in shown.items()} == {**LASTING, **MOVING, **moved}, (
+            passed
+        )
         for status in Status:
             items = (await page(service, status=status))["items"]
             assert {item["status"] for item in items} <= {status}
@@ -311,10 +331,15 @@ async def test_pages_hold_every_row_once_though_rows_come_expire_and_go_between_
 
     found = [each for each in flat(await pages(service, meanwhile, limit=limit)) if each in made]
     assert sorted(found) == sorted(made)
-    assert {item["status"] for item in (await page(service, limit=100))["items"] if item["id"] in made} <= {"pending", "expired"}
+    assert {item["status"] for item in (await page(service, limit=100))["items"] if item["id"] in made} <= {
+        "pending",
+        "expired",
+    }
 
 
-async def test_a_page_goes_on_where_the_last_one_ended_though_its_last_row_was_erased(service: Service, clock: Clock) -> None:
+async def test_a_page_goes_on_where_the_last_one_ended_though_its_last_row_was_erased(
+    service: Service, clock: Clock
+) -> None:
     owners = {}
     for n in range(5):
         owners[(await service.start(f"user-{n}"))["verification"]["id"]] = f"user-{n}"
@@ -394,4 +419,6 @@ async def test_a_cursor_at_the_end_of_the_calendar_is_no_fault(service: Service,
     started = await service.start(USER)
     response = await service.admin.get(LIST, params={"cursor": encoded(f"{time} {ID}")})
     assert response.status_code == 200, response.text
-    assert [item["id"] for item in response.json()["items"]] == ([started["verification"]["id"]] if time[0] == "9" else [])
+    assert [item["id"] for item in response.json()["items"]] == (
+        [started["verification"]["id"]] if time[0] == "9" else []
+    )

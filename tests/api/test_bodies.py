@@ -1,4 +1,6 @@
-"""When a request's body is read: after the key, whole within its time, and as JSON that nobody could read differently."""
+"""When a request's body is read: after the key, whole within its time, and as JSON that nobody could read
+differently.
+"""
 
 import json
 from typing import Any
@@ -20,7 +22,9 @@ LONG = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
 
 
 class Client:
-    """A client at the server's end of the wire: it sends its pieces, then nothing, and notes what is asked and answered."""
+    """A client at the server's end of the wire: it sends its pieces, then nothing, and notes what is asked and
+    answered.
+    """
 
     def __init__(self, service: Service, pieces: list[Message]) -> None:
         self._app = service.app
@@ -125,7 +129,8 @@ WRONG: list[tuple[str, Any, str, str]] = [
     (START, {"user_id": "ana", "returnTo": "https://x"}, "body.returnTo", "unknown field: did you mean return_to?"),
     (START, {"user_id": "ana", "force": "yes"}, "body.force", "must be true or false"),
     (START, {"user_id": "ana", "purpose": "pay"}, "body.purpose", "must be 'login' or 'step_up'"),
-    ("/v1/callback", {"user_id": "ana", "sessionToken": "x"}, "body.sessionToken", "unknown field: did you mean session_token?"),
+    ("/v1/callback", {"user_id": "ana", "sessionToken": "x"}, "body.sessionToken",
+    "unknown field: did you mean session_token?"),
     ("/v1/users/ana/reset", {"identty": True}, "body.identty", "unknown field: did you mean identity?"),
     ("/v1/users/ana/reset", {"zzz": True}, "body.zzz", "unknown field: known are identity"),
     ("/v1/users/ana/reset", [], "body", "must be a JSON object, sent as application/json"),
@@ -146,7 +151,11 @@ async def test_what_is_wrong_is_said_in_words_of_this_api(
         ("limit=0", "query.limit", "must be 1 or more"),
         ("limit=101", "query.limit", "must be 100 or less"),
         ("limit=x", "query.limit", "must be a whole number"),
-        ("status=done", "query.status", "must be 'pending', 'exchanging', 'returned', 'completed', 'failed' or 'expired'"),
+        (
+            "status=done",
+            "query.status",
+            "must be 'pending', 'exchanging', 'returned', 'completed', 'failed' or 'expired'",
+        ),
         ("cursor=x", "query.cursor", "is not a cursor of this list"),
         ("stat=failed", "query.stat", "unknown field: did you mean status?"),
     ],

@@ -1,4 +1,6 @@
-"""Finishing a verification: what each answer of the provider comes to, and what a repeated, late or lost callback does."""
+"""Finishing a verification: what each answer of the provider comes to, and what a repeated, late or lost callback
+does.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -125,7 +127,9 @@ async def test_an_ending_for_a_new_user(make_service: MakeService, clock: Clock,
 
 
 @pytest.mark.parametrize("outcome", ENDINGS)
-async def test_an_ending_for_a_user_whose_verification_stands(make_service: MakeService, clock: Clock, outcome: str) -> None:
+async def test_an_ending_for_a_user_whose_verification_stands(
+    make_service: MakeService, clock: Clock, outcome: str
+) -> None:
     for block, action in ACTION_ON_FAILURE.items():
         service, user_id = await make_service(block_on_failure=block), f"auth0|{action}"
         first = await enrol(service, clock, user_id)
@@ -199,7 +203,9 @@ async def test_a_registered_error_is_passed_on(service: Service, clock: Clock, e
 
 @on_sqlite_only
 @pytest.mark.parametrize("error", ["made_up", "ACCESS_DENIED", "invalid_grant", "<script>alert(1)</script>", "\x00\n"])
-async def test_an_unregistered_error_is_an_authorization_error_and_is_not_repeated(service: Service, error: str) -> None:
+async def test_an_unregistered_error_is_an_authorization_error_and_is_not_repeated(
+    service: Service, error: str
+) -> None:
     started = await service.start(USER)
 
     response = await service.send_callback(USER, started, error=error, **answer_of_the_provider(service, started))
@@ -333,7 +339,9 @@ async def test_an_attempt_without_a_state_takes_none(service: Service) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["verified", "denied"])
-async def test_an_answer_of_another_issuer_or_of_none_is_refused_and_changes_nothing(service: Service, outcome: str) -> None:
+async def test_an_answer_of_another_issuer_or_of_none_is_refused_and_changes_nothing(
+    service: Service, outcome: str
+) -> None:
     started = await service.start(USER)
     body = await answered(service, started, outcome)
     asked = len(service.sandbox.requests)
@@ -386,7 +394,12 @@ async def test_other_parameters_after_the_end_are_refused(service: Service, cloc
     first = await post(service, body)
     asked = len(service.sandbox.requests)
 
-    changes: tuple[Json, ...] = ({"code": "other"}, {"state": None}, {"error": "access_denied"}, {"error_description": "x"})
+    changes: tuple[Json, ...] = (
+        {"code": "other"},
+        {"state": None},
+        {"error": "access_denied"},
+        {"error_description": "x"},
+    )
     for change in changes:
         problem(await post(service, {**body, **change}), 409, "verification_already_finished")
     assert len(service.sandbox.requests) == asked
@@ -506,7 +519,9 @@ async def interrupt(service: Service, body: Json) -> None:
             await dying
 
 
-async def test_an_interrupted_exchange_is_given_up_after_twenty_seconds(make_service: MakeService, clock: Clock) -> None:
+async def test_an_interrupted_exchange_is_given_up_after_twenty_seconds(
+    make_service: MakeService, clock: Clock
+) -> None:
     service = await make_service()
     first = await enrol(service, clock)
     started = await service.start(USER, force=True)
@@ -531,7 +546,9 @@ async def test_an_interrupted_exchange_is_given_up_after_twenty_seconds(make_ser
     assert (await service.status(USER))["verified"] is True
 
 
-async def test_before_the_twenty_seconds_are_over_a_repeat_does_not_give_up(make_service: MakeService, clock: Clock) -> None:
+async def test_before_the_twenty_seconds_are_over_a_repeat_does_not_give_up(
+    make_service: MakeService, clock: Clock
+) -> None:
     service = await make_service()
     body = await answered(service, await service.start(USER))
     await interrupt(service, body)
@@ -625,7 +642,9 @@ async def test_an_exchange_that_takes_less_than_twenty_seconds_counts(make_servi
     assert gist((await slow).json()) == ("continue", "verified")
 
 
-async def test_a_new_process_answers_for_one_that_died(make_service: MakeService, sandbox: Sandbox, clock: Clock) -> None:
+async def test_a_new_process_answers_for_one_that_died(
+    make_service: MakeService, sandbox: Sandbox, clock: Clock
+) -> None:
     dying, heir = await make_service(), await make_service()
     started = await dying.start(USER)
     body = await answered(dying, started)

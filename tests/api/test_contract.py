@@ -51,34 +51,43 @@ TAKES_AWAY = {
     "server_error": False, "temporarily_unavailable": False, "invalid_grant": True, "token_exchange_failed": True,
     "invalid_client": False, "provider_unavailable": False, "id_token_invalid": True, "userinfo_sub_mismatch": True,
     "status_not_accepted": True, "status_missing": True, "identity_mismatch": True, "identity_not_established": False,
-    "record_not_authentic": False, "verification_expired": False, "callback_interrupted": False, "too_many_attempts": False,
+    "record_not_authentic": False, "verification_expired": False, "callback_interrupted": False,
+    "too_many_attempts": False,
 }  # fmt: skip
 PROBLEMS = {
-    "session_token_invalid": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "verification_not_found": 404,
-    "verification_mismatch": 409, "verification_already_finished": 409, "callback_in_progress": 409, "state_invalid": 409,
+    "session_token_invalid": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404,
+    "verification_not_found": 404,
+    "verification_mismatch": 409, "verification_already_finished": 409, "callback_in_progress": 409,
+    "state_invalid": 409,
     "issuer_mismatch": 409, "payload_too_large": 413, "validation_error": 422, "internal_error": 500,
     "database_unavailable": 503, "request_timeout": 408,
 }  # fmt: skip
 BEYOND_THE_CONTRACT = {"method_not_allowed": 405}
 SETTINGS: dict[str, Any] = {
     "INCODE_CLIENT_ID": ..., "INCODE_CLIENT_SECRET": ..., "INCODE_SERVER_URL": "https://auth.demo.incode.com",
-    "INCODE_ISSUER": None, "REDIRECT_SECRET": ..., "AUTH0_DOMAIN": None, "REVERIFICATION_HOURS": 720, "SCOPES": "openid",
+    "INCODE_ISSUER": None, "REDIRECT_SECRET": ..., "AUTH0_DOMAIN": None, "REVERIFICATION_HOURS": 720,
+    "SCOPES": "openid",
     "BLOCK_ON_FAILURE": False, "API_KEYS": (), "ADMIN_API_KEYS": (), "SUPPORT_API_KEYS": (), "METRICS_API_KEYS": (),
     "PUBLIC_URL": "http://127.0.0.1:8000",
     "REDIRECT_URI": (), "RETURN_URLS": (), "DATABASE_URL": "sqlite+aiosqlite:///./idv.db", "ENCRYPTION_KEYS": ...,
     "CLIENT_AUTH_METHOD": "client_secret_post", "ID_TOKEN_ALGORITHMS": {"RS256"}, "CLOCK_SKEW_SECONDS": 60,
-    "VERIFICATION_TTL_SECONDS": 3600, "ACCEPTED_STATUSES": {"OK"}, "REQUIRE_STATUS": False, "ALLOW_IDENTITY_CHANGE": False,
+    "VERIFICATION_TTL_SECONDS": 3600, "ACCEPTED_STATUSES": {"OK"}, "REQUIRE_STATUS": False,
+    "ALLOW_IDENTITY_CHANGE": False,
     "CLAIM_NAMESPACE": "https://incode.com/idv", "CLAIM_INCLUDE_PII": True, "STORE_TOKENS": False, "ATTEMPT_LIMIT": 20,
-    "ATTEMPT_WINDOW_HOURS": 24, "RETENTION_DAYS": 90, "HTTP_TIMEOUT_SECONDS": 3, "ALLOW_HTTP": False, "LOG_LEVEL": "info",
-    "LOG_FORMAT": "json", "ADOPT_APP_METADATA": False, "HOUSEKEEPING": True, "PRODUCT_NAME": None, "PRODUCT_COLOR": None,
+    "ATTEMPT_WINDOW_HOURS": 24, "RETENTION_DAYS": 90, "HTTP_TIMEOUT_SECONDS": 3, "ALLOW_HTTP": False,
+    "LOG_LEVEL": "info",
+    "LOG_FORMAT": "json", "ADOPT_APP_METADATA": False, "HOUSEKEEPING": True, "PRODUCT_NAME": None,
+    "PRODUCT_COLOR": None,
     "HYDRA_HOOK": False, "OKTA_HOOK": False, "WSO2_HOOK": False, "SUPABASE_HOOK_SECRETS": "", "ZITADEL_HOOK_SECRET": "",
     "ENTRA_TENANT_ID": None, "ENTRA_AUDIENCE": None,
     **{f"{provider}_CLAIM_NAME": None for provider in ("HYDRA", "SUPABASE", "ZITADEL", "WSO2")},
     **{f"{provider}_CLAIM_NAME": "incode_idv" for provider in ("OKTA", "ENTRA")},
-    **{f"{provider}_WITHOUT_DATABASE": "fail" for provider in ("HYDRA", "SUPABASE", "OKTA", "ENTRA", "ZITADEL", "WSO2")},
+    **{f"{provider}_WITHOUT_DATABASE": "fail" for provider in ("HYDRA", "SUPABASE", "OKTA", "ENTRA", "ZITADEL",
+    "WSO2")},
 }  # fmt: skip
 COMMANDS = {
-    "serve", "migrate", "init", "api-key", "check", "user", "verifications", "audit", "reset", "erase", "purge", "rotate-keys",
+    "serve", "migrate", "init", "api-key", "check", "user", "verifications", "audit", "reset", "erase", "purge",
+    "rotate-keys",
     "import", "export", "copy", "demo", "sandbox",
 }  # fmt: skip
 

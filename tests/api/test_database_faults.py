@@ -72,7 +72,9 @@ async def test_a_file_that_somebody_else_keeps_locked_is_told_of_in_time(service
 
 
 @on_postgresql_only
-async def test_a_lock_is_not_waited_for_without_end_and_the_callback_can_be_repeated(service: Service, database_url: str) -> None:
+async def test_a_lock_is_not_waited_for_without_end_and_the_callback_can_be_repeated(
+    service: Service, database_url: str
+) -> None:
     started = await service.start("auth0|ana")
     back = await service.visit(started)
     async with behind(database_url) as other:
@@ -85,7 +87,9 @@ async def test_a_lock_is_not_waited_for_without_end_and_the_callback_can_be_repe
 
 
 @on_postgresql_only
-async def test_a_server_that_admits_nobody_is_told_of_and_mended_without_a_restart(service: Service, database_url: str) -> None:
+async def test_a_server_that_admits_nobody_is_told_of_and_mended_without_a_restart(
+    service: Service, database_url: str
+) -> None:
     name = database_url.rpartition("/")[2]
     maintenance = database_url.rpartition("/")[0] + "/postgres"
     async with behind(maintenance) as other:
@@ -120,7 +124,9 @@ async def test_connections_that_broke_are_replaced(service: Service, database_ur
 
 @on_postgresql_only
 @pytest.mark.parametrize("connected", [False, True], ids=["at first", "later"])
-async def test_a_server_that_falls_silent_is_told_of_in_time_and_used_again(database_url: str, *, connected: bool) -> None:
+async def test_a_server_that_falls_silent_is_told_of_in_time_and_used_again(
+    database_url: str, *, connected: bool
+) -> None:
     address = make_url(database_url)
     async with Wire(address.host or "", address.port or 5432).laid() as wire:
         database = Database(address.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False))
@@ -177,12 +183,16 @@ async def test_a_reading_statement_is_asked_again_where_its_connection_breaks(da
     async with through_a_wire(database_url) as (database, _):
         # Ends its own connection, but only the first time: the one that asks again is another one.
         first = (await database.read(text("SELECT pg_backend_pid()")))[0][0]
-        end_the_first = text("SELECT CASE pg_backend_pid() WHEN :first THEN pg_terminate_backend(:first) ELSE false END")
+        end_the_first = text(
+            "SELECT CASE pg_backend_pid() WHEN :first THEN pg_terminate_backend(:first) ELSE false END"
+        )
         assert [tuple(row) for row in await database.read(end_the_first, {"first": first})] == [(False,)]
 
 
 @on_postgresql_only
-async def test_a_connection_that_breaks_while_it_commits_leaves_the_caller_in_no_false_certainty(database_url: str) -> None:
+async def test_a_connection_that_breaks_while_it_commits_leaves_the_caller_in_no_false_certainty(
+    database_url: str,
+) -> None:
     async with through_a_wire(database_url) as (database, wire):
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(CommitInDoubt):

@@ -158,7 +158,9 @@ BROKEN_RECORDS = [_lose_the_time, _lose_the_evidence, _come_from_the_future, _se
 
 
 @pytest.mark.parametrize("break_it", BROKEN_RECORDS, ids=lambda function: function.__name__.strip("_"))
-async def test_a_broken_record_counts_for_nothing_until_it_is_reset_with_identity(service: Service, break_it: Any) -> None:
+async def test_a_broken_record_counts_for_nothing_until_it_is_reset_with_identity(
+    service: Service, break_it: Any
+) -> None:
     await enrol(service)
     await break_it(Tables(service))
 
@@ -278,7 +280,9 @@ async def test_the_state_is_left_out_for_a_caller_whose_redirect_adds_its_own(se
     assert gist(await service.finish(USER, started, **back)) == ("continue", "verified")
 
 
-async def test_a_query_in_the_providers_endpoint_is_kept(service: Service, provider_host: ProviderHost, sandbox: Sandbox) -> None:
+async def test_a_query_in_the_providers_endpoint_is_kept(
+    service: Service, provider_host: ProviderHost, sandbox: Sandbox
+) -> None:
     endpoint = sandbox.config.authorization_endpoint
     provider = TamperedProvider(provider_host, sandbox)
     provider.alter("discovery", lambda document: {**document, "authorization_endpoint": endpoint + "?tenant=a%20b"})
@@ -311,7 +315,9 @@ async def test_inside_the_window_the_provider_is_not_asked_even_by_a_new_process
 
 
 @pytest.mark.parametrize("block", [False, True])
-async def test_the_limit_of_failures_about_the_person_is_exact(make_service: MakeService, block: bool, clock: Clock) -> None:
+async def test_the_limit_of_failures_about_the_person_is_exact(
+    make_service: MakeService, block: bool, clock: Clock
+) -> None:
     service = await make_service(attempt_limit=3, block_on_failure=block)
     await fail(service, clock, 3)
     before = await service.status(USER)
@@ -376,7 +382,9 @@ async def test_one_success_clears_all_that_were_begun(make_service: MakeService,
     assert (await service.start(USER, force=True))["reason"] == "too_many_attempts"
 
 
-async def test_a_failure_is_forgotten_when_the_window_ends_and_not_before(make_service: MakeService, clock: Clock) -> None:
+async def test_a_failure_is_forgotten_when_the_window_ends_and_not_before(
+    make_service: MakeService, clock: Clock
+) -> None:
     service = await make_service(attempt_limit=2, attempt_window_hours=1)
     first_failure = clock.now
     await fail(service, clock, 2)
@@ -507,7 +515,9 @@ async def test_a_step_up_without_an_identity_on_file_is_denied(service: Service,
     assert len(service.sandbox.requests) == asked
 
 
-async def test_a_step_up_by_the_enrolled_person_succeeds_and_leaves_the_record_alone(service: Service, clock: Clock) -> None:
+async def test_a_step_up_by_the_enrolled_person_succeeds_and_leaves_the_record_alone(
+    service: Service, clock: Clock
+) -> None:
     identity = await enrol(service, email=EMAIL)
     before = await service.status(USER)
     stored = await Tables(service).user(USER)
@@ -564,7 +574,9 @@ async def test_a_step_up_that_comes_too_late_is_denied(service: Service, clock: 
     started = await service.start(USER, purpose="step_up")
     clock.advance(hours=1)
 
-    decision = await service.finish(USER, started, code="any", state=state_of(started), iss=service.sandbox.config.issuer)
+    decision = await service.finish(
+        USER, started, code="any", state=state_of(started), iss=service.sandbox.config.issuer
+    )
 
     assert gist(decision) == ("deny", "verification_expired")
     assert await service.status(USER) == before

@@ -1,4 +1,6 @@
-"""After DELETE nothing of a person is left: in no column, no byte of SQLite's files, and no log line; and nobody comes back."""
+"""After DELETE nothing of a person is left: in no column, no byte of SQLite's files, and no log line; and nobody comes
+back.
+"""
 
 import asyncio
 import random
@@ -61,7 +63,9 @@ async def columns_of(tables: Tables) -> bytes:
     assert {"users", "verifications"} <= {name["table_name"] for name in names}
     rows = [row for name in names for row in await tables.rows(f'SELECT * FROM "{name["table_name"]}"')]  # noqa: S608
     values = [value for row in rows for value in row.values()]
-    return b"\n".join(bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode() for value in values)
+    return b"\n".join(
+        bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode() for value in values
+    )
 
 
 async def everything_in(service: Service) -> bytes:
@@ -159,7 +163,9 @@ async def test_erasing_many_among_others_leaves_no_free_piece_of_a_page(service:
 
 
 @on_sqlite_only
-async def test_erasure_does_not_say_that_it_is_done_while_a_reader_keeps_the_log_from_being_emptied(service: Service) -> None:
+async def test_erasure_does_not_say_that_it_is_done_while_a_reader_keeps_the_log_from_being_emptied(
+    service: Service,
+) -> None:
     traces = {USER, (await service.verify(USER, email=EMAIL))["verification"]["identity_id"]}
     with closing(sqlite3.connect(sqlite_file(service), isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -230,7 +236,9 @@ async def test_an_exchange_that_is_under_way_does_not_bring_the_user_back(
 
 
 @pytest.mark.parametrize("endpoint", ["token", "userinfo"])
-async def test_a_browsers_return_that_is_under_way_does_not_bring_the_user_back(service: Service, endpoint: Endpoint) -> None:
+async def test_a_browsers_return_that_is_under_way_does_not_bring_the_user_back(
+    service: Service, endpoint: Endpoint
+) -> None:
     started = await service.start(USER, flow="hosted")
     async with Browser(service) as browser:
         address = await browser.at_provider(await browser.launch(started))
@@ -304,7 +312,9 @@ async def served(send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Respons
     return response
 
 
-async def test_erasures_and_verifications_at_once_are_all_answered_and_the_last_erasure_is_final(service: Service) -> None:
+async def test_erasures_and_verifications_at_once_are_all_answered_and_the_last_erasure_is_final(
+    service: Service,
+) -> None:
     async def log_in(n: int) -> None:
         body = {"user_id": USER, "force": True}
         started = (await served(lambda: service.idp.post("/v1/verifications", json=body))).json()
@@ -342,7 +352,9 @@ def test_neither_files_nor_log_of_the_running_service_hold_anything_of_an_erased
             "sandbox", "--client-id", "system-tests", *redirect_uris, "--port", str(ports[0]), settings=secret
         ) as sandbox,
         work.running("serve", "--port", str(ports[1]), settings=settings) as service,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS) as client,
+        httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS
+        ) as client,
     ):
         sandbox.wait_until(lambda: answers(f"{provider}/.well-known/openid-configuration", 200), "the sandbox")
         service.wait_until(lambda: answers(f"{url}/healthz", 200), "the service")
@@ -360,7 +372,13 @@ def test_neither_files_nor_log_of_the_running_service_hold_anything_of_an_erased
 def live_for_real(client: httpx.Client) -> tuple[set[str], set[str]]:
     """Attempts of both flows over HTTP; returns what they leave in the clear, and what else is the person's."""
     in_clear, private = {USER}, {EMAIL, quote(USER), quote(USER, safe="")}
-    for flow, outcome in (("relay", "verified"), ("relay", "denied"), ("hosted", "verified"), ("hosted", None), ("relay", None)):
+    for flow, outcome in (
+        ("relay", "verified"),
+        ("relay", "denied"),
+        ("hosted", "verified"),
+        ("hosted", None),
+        ("relay", None),
+    ):
         body = {"user_id": USER, "email": EMAIL, "flow": flow, "force": True}
         started = client.post("/v1/verifications", json=body).json()
         if outcome is None:

@@ -73,7 +73,9 @@ async def test_a_hook_is_off_until_its_settings_are_there(
     vendors = Vendors(await make_service(entra_url=tenant.url, **others), tenant.key, clock)
     answer = problem(await vendors.send(path, REQUESTS[path]), 404, "not_found")
     assert "off" in answer["detail"]
-    vendors = Vendors(await make_service(entra_url=tenant.url, return_urls=HOOKS["return_urls"], **own), tenant.key, clock)
+    vendors = Vendors(
+        await make_service(entra_url=tenant.url, return_urls=HOOKS["return_urls"], **own), tenant.key, clock
+    )
     assert (await vendors.send(path, REQUESTS[path])).status_code == 200
 
 
@@ -96,7 +98,9 @@ async def test_the_claim_is_there_while_the_verification_stands_and_no_provider_
 
 @on_sqlite_only
 @pytest.mark.parametrize("path", TOKEN_HOOKS)
-async def test_a_reset_takes_the_claim_away_and_another_user_never_has_it(path: str, vendors: Vendors, clock: Clock) -> None:
+async def test_a_reset_takes_the_claim_away_and_another_user_never_has_it(
+    path: str, vendors: Vendors, clock: Clock
+) -> None:
     await enrol(vendors.service, clock)
     assert claims_in(path, await vendors.ask(path, asked(path, "somebody-else"))) == []
     await vendors.service.admin.post(f"/v1/users/{USER}/reset")
@@ -125,7 +129,14 @@ async def test_a_key_of_an_identity_provider_opens_it_as_bearer_or_as_password(
         {"Authorization": basic("", IDP_KEY)},
     ):
         assert (await vendors.send(path, body, headers)).status_code == 200
-    for value in (IDP_KEY, f"Token {IDP_KEY}", "Basic !!!", "Basic /w==", basic(IDP_KEY, ""), basic("acme", IDP_KEY + "x")):
+    for value in (
+        IDP_KEY,
+        f"Token {IDP_KEY}",
+        "Basic !!!",
+        "Basic /w==",
+        basic(IDP_KEY, ""),
+        basic("acme", IDP_KEY + "x"),
+    ):
         problem(await vendors.send(path, body, {"Authorization": value}), 401, "unauthorized")
     problem(await vendors.send(path, body, {"Authorization": f"Bearer {SUPPORT_KEY}"}), 403, "forbidden")
 
@@ -161,7 +172,18 @@ async def test_a_body_may_be_larger_than_elsewhere_and_has_an_end(path: str, ven
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "body",
-    [b"", b"null", b"[]", b"{}", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":1e999}', b'{"a":"\\ud800"}', b"\xff", b"[" * 50_000],
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"a":1,"a":2}',
+        b'{"a":NaN}',
+        b'{"a":1e999}',
+        b'{"a":"\\ud800"}',
+        b"\xff",
+        b"[" * 50_000,
+    ],
     ids=["empty", "null", "list", "nothing", "twice", "nan", "infinite", "surrogate", "no utf-8", "deep"],
 )
 async def test_a_body_that_is_none_is_refused(path: str, body: bytes, vendors: Vendors) -> None:

@@ -48,7 +48,9 @@ async def test_a_machine_has_no_user_and_is_left_alone(vendors: Vendors, user: A
     assert await vendors.ask("okta", request) == {"commands": []}
 
 
-async def test_a_name_that_is_a_url_is_written_as_a_pointer(make_service: MakeService, tenant: Tenant, clock: Clock) -> None:
+async def test_a_name_that_is_a_url_is_written_as_a_pointer(
+    make_service: MakeService, tenant: Tenant, clock: Clock
+) -> None:
     service = await make_service(okta_hook=True, okta_claim_name="https://x/~idv")
     vendors = Vendors(service, tenant.key, clock)
     await enrol(service, clock)

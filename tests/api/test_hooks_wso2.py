@@ -31,7 +31,9 @@ def login(flow: str = FLOW, *tokens: str, user: str = USER, **changes: Any) -> J
     return request
 
 
-async def went_through(vendors: Vendors, first: Json, outcome: str = "verified", person: str | None = EMAIL) -> dict[str, str]:
+async def went_through(
+    vendors: Vendors, first: Json, outcome: str = "verified", person: str | None = EMAIL
+) -> dict[str, str]:
     assert first["actionStatus"] == "INCOMPLETE"
     async with Browser(vendors.service) as browser:
         return await browser.go_through({"redirect_url": first["operations"][0]["url"]}, outcome, person)
@@ -76,7 +78,10 @@ async def test_members_that_wso2_has_kept_are_replaced_and_later_removed(wso2: V
 )
 async def test_a_machine_is_left_alone(wso2: Vendors, clock: Clock, changes: Json) -> None:
     await enrol(wso2.service, clock)
-    assert await wso2.ask(TOKEN, changed(asked(TOKEN, USER), **changes)) == {"actionStatus": "SUCCESS", "operations": []}
+    assert await wso2.ask(TOKEN, changed(asked(TOKEN, USER), **changes)) == {
+        "actionStatus": "SUCCESS",
+        "operations": [],
+    }
 
 
 async def test_a_login_goes_through_the_hosted_flow_and_back_to_its_own_flow(wso2: Vendors) -> None:
@@ -108,7 +113,9 @@ async def test_a_token_of_another_flow_or_another_user_confirms_nothing(wso2: Ve
     assert (await wso2.service.status(USER))["verified"] is False
 
 
-async def test_a_refusal_fails_the_step_where_failures_block(make_service: MakeService, tenant: Tenant, clock: Clock) -> None:
+async def test_a_refusal_fails_the_step_where_failures_block(
+    make_service: MakeService, tenant: Tenant, clock: Clock
+) -> None:
     for blocking, expected in ((True, "FAILED"), (False, "SUCCESS")):
         service = await make_service(entra_url=tenant.url, **HOOKS, public_url=PUBLIC_URL, block_on_failure=blocking)
         vendors = Vendors(service, tenant.key, clock)

@@ -48,7 +48,9 @@ async def attempt(service: Service, started: Json) -> Json:
     return answer
 
 
-async def test_a_person_is_verified_and_the_record_waits_for_the_confirmation(hosted: Service, browser: Browser) -> None:
+async def test_a_person_is_verified_and_the_record_waits_for_the_confirmation(
+    hosted: Service, browser: Browser
+) -> None:
     started = await start(hosted)
     assert started["redirect_url"] == f"{PUBLIC_URL}/v1/verifications/{started['verification']['id']}/launch"
     launched = await browser.launch(started, state="auth0-state")
@@ -123,7 +125,9 @@ async def test_a_reload_gives_the_same_return_and_exchanges_nothing(hosted: Serv
     assert finished["reason"] == "verified"
 
 
-async def test_two_reloads_while_the_code_is_exchanged_get_the_same_return(make_service: MakeService, sandbox: Sandbox) -> None:
+async def test_two_reloads_while_the_code_is_exchanged_get_the_same_return(
+    make_service: MakeService, sandbox: Sandbox
+) -> None:
     service = await make_service(**HOSTED)
     started = await start(service)
     async with Browser(service) as browser:
@@ -174,7 +178,9 @@ async def test_a_token_counts_for_five_minutes(
         assert (await hosted.status(USER))["app_metadata"] == {}
 
 
-async def test_a_person_who_takes_too_long_comes_back_all_the_same(hosted: Service, browser: Browser, clock: Clock) -> None:
+async def test_a_person_who_takes_too_long_comes_back_all_the_same(
+    hosted: Service, browser: Browser, clock: Clock
+) -> None:
     started = await start(hosted)
     launched = await browser.launch(started)
     clock.advance(hours=1)
@@ -186,7 +192,9 @@ async def test_a_person_who_takes_too_long_comes_back_all_the_same(hosted: Servi
 
 
 @pytest.mark.parametrize("launched", [False, True])
-@pytest.mark.parametrize("nothing", [{}, {"response_parameters": {}}, {"code": "", "state": None, "error": ""}], ids=str)
+@pytest.mark.parametrize(
+    "nothing", [{}, {"response_parameters": {}}, {"code": "", "state": None, "error": ""}], ids=str
+)
 async def test_a_person_who_comes_back_to_the_caller_without_us_has_returned_no_code(
     hosted: Service, browser: Browser, launched: bool, nothing: Json
 ) -> None:
@@ -233,7 +241,9 @@ async def test_a_hosted_attempt_takes_nothing_that_a_relay_one_takes(hosted: Ser
     assert (await attempt(hosted, started))["status"] == "pending"
 
 
-async def test_an_exchange_that_died_brings_the_browser_back(make_service: MakeService, sandbox: Sandbox, clock: Clock) -> None:
+async def test_an_exchange_that_died_brings_the_browser_back(
+    make_service: MakeService, sandbox: Sandbox, clock: Clock
+) -> None:
     service = await make_service(**HOSTED)
     started = await start(service)
     async with Browser(service) as browser:

@@ -78,7 +78,9 @@ async def test_a_launch_link_that_is_passed_on_proves_nothing(hosted: Service, s
     assert (await hosted.start(USER, flow="hosted"))["reason"] == "never_verified"
 
 
-async def test_a_launch_link_that_was_used_takes_no_second_browser(hosted: Service, browser: Browser, stranger: Browser) -> None:
+async def test_a_launch_link_that_was_used_takes_no_second_browser(
+    hosted: Service, browser: Browser, stranger: Browser
+) -> None:
     started = await start(hosted)
     launched = await browser.launch(started)
     is_page(await stranger.launch(started), FOREIGN)
@@ -204,7 +206,9 @@ async def test_the_cookie_of_an_attempt_that_has_ended_goes_with_it(hosted: Serv
     assert "Max-Age=300;" in back.headers["Set-Cookie"]
 
 
-async def test_no_browser_holds_more_than_a_few_cookies_and_the_newest_attempts_go_on(hosted: Service, browser: Browser) -> None:
+async def test_no_browser_holds_more_than_a_few_cookies_and_the_newest_attempts_go_on(
+    hosted: Service, browser: Browser
+) -> None:
     begun = [await start(hosted, f"user {number}") for number in range(8)]
     there = [await browser.at_provider(await browser.launch(started)) for started in begun]
     assert len(browser.client.cookies.jar) == MOST_KEPT
@@ -242,14 +246,20 @@ async def test_on_loopback_over_http_the_cookie_has_no_prefix(make_service: Make
         assert (await browser.come_back(await browser.at_provider(launched))).status_code == 303
 
 
-async def test_a_cookie_that_a_sibling_subdomain_has_planted(hosted: Service, browser: Browser, stranger: Browser) -> None:
+async def test_a_cookie_that_a_sibling_subdomain_has_planted(
+    hosted: Service, browser: Browser, stranger: Browser
+) -> None:
     """A sibling cannot set a `__Host-` cookie for us; under any other name the attacker's value is worth nothing."""
     started = await start(hosted)
     launched = await stranger.launch(started)
     [cookie] = stranger.client.cookies.jar
     address = await browser.at_provider(launched)
     identifier = started["verification"]["id"]
-    for planted in (f"{identifier}={cookie.value}", f"__Secure-{identifier}={cookie.value}", f"__Host-idv_x={cookie.value}"):
+    for planted in (
+        f"{identifier}={cookie.value}",
+        f"__Secure-{identifier}={cookie.value}",
+        f"__Host-idv_x={cookie.value}",
+    ):
         is_page(await browser.client.get(address, headers={"Cookie": planted}), FOREIGN)
     is_page(await browser.client.get(address, headers={"Cookie": f"__Host-{identifier}=guess"}), FOREIGN)
     await nothing_happened(hosted, started)

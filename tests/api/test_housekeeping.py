@@ -23,7 +23,8 @@ MakeHouse = Callable[..., Awaitable["House"]]
 
 
 class House:
-    """A service that keeps house without pause. `rounds` counts what it has finished, `turns` how often it asked to begin,
+    """A service that keeps house without pause. `rounds` counts what it has finished, `turns` how often it asked to
+    begin,
     and `faults` how often the database could not be used.
     """
 
@@ -43,7 +44,9 @@ class House:
         self.faults += 1
 
     async def is_kept(self) -> None:
-        """Return after a round that has begun by now or later: the one under way may have looked at the clock before."""
+        """Return after a round that has begun by now or later: the one under way may have looked at the clock
+        before.
+        """
         seen = self.rounds
         await until(lambda: self.rounds >= seen + 2)
 
@@ -88,7 +91,9 @@ async def test_an_answer_is_kept_for_as_long_as_it_is_repeated(make_house: MakeH
     assert (await house.service.status(USER))["claims"] == answer["claims"]
 
 
-async def test_an_unconfirmed_outcome_is_kept_for_as_long_as_it_can_be_confirmed(make_house: MakeHouse, clock: Clock) -> None:
+async def test_an_unconfirmed_outcome_is_kept_for_as_long_as_it_can_be_confirmed(
+    make_house: MakeHouse, clock: Clock
+) -> None:
     house = await make_house()
     started = await house.service.start(USER, flow="hosted", email=EMAIL)
     async with Browser(house.service) as browser:
@@ -185,13 +190,18 @@ async def test_more_than_one_step_can_take_is_all_cleared(make_house: MakeHouse,
     house = await make_house(attempt_limit=0)
     started = await house.service.start(USER)
     tables = Tables(house.service)
-    columns = "user_id, flow, purpose, status, started_by, created_at, expires_at, clear_at, omit_state, counted, sealed_request"
+    columns = (
+        "user_id, flow, purpose, status, started_by, created_at, expires_at, clear_at, omit_state, counted, "
+        "sealed_request"
+    )
     copy = f"INSERT INTO verifications (id, {columns}) SELECT :id, {columns} FROM verifications WHERE id = :of"  # noqa: S608
     for n in range(number):
         await tables.change(copy, id=f"idv_{n:032x}", of=started["verification"]["id"])
     clock.advance(hours=1)
     await house.is_kept()
-    assert await tables.rows("SELECT id FROM verifications WHERE clear_at IS NOT NULL OR sealed_request IS NOT NULL") == []
+    assert (
+        await tables.rows("SELECT id FROM verifications WHERE clear_at IS NOT NULL OR sealed_request IS NOT NULL") == []
+    )
 
 
 async def test_one_process_of_a_deployment_keeps_house(make_house: MakeHouse) -> None:
@@ -218,7 +228,9 @@ async def test_another_process_takes_over_two_and_a_half_minutes_after_the_last_
     await house.is_kept()
 
 
-async def test_a_turn_taken_by_a_clock_that_was_set_back_since_keeps_nobody_away(make_house: MakeHouse, clock: Clock) -> None:
+async def test_a_turn_taken_by_a_clock_that_was_set_back_since_keeps_nobody_away(
+    make_house: MakeHouse, clock: Clock
+) -> None:
     house = await make_house()
     await house.is_kept()
     await Tables(house.service).change("UPDATE leases SET holder = 'a process that died'")

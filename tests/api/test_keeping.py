@@ -42,7 +42,9 @@ async def purge(service: Service, clock: Clock, days: int) -> int:
         await database.close()
 
 
-async def test_nothing_of_the_hosted_flow_is_in_the_database_in_the_clear(make_service: MakeService, sandbox: Sandbox) -> None:
+async def test_nothing_of_the_hosted_flow_is_in_the_database_in_the_clear(
+    make_service: MakeService, sandbox: Sandbox
+) -> None:
     service = await make_service(**HOSTED)
     started = await service.start(USER, flow="hosted", email=EMAIL, state="the callers own state")
     async with Browser(service) as browser:
@@ -139,7 +141,9 @@ async def test_evidence_in_another_users_row_gives_no_claim(make_service: MakeSe
 
 
 @pytest.mark.parametrize("number", [3, 1100])
-async def test_attempts_are_purged_by_their_age_and_records_stay(make_service: MakeService, clock: Clock, number: int) -> None:
+async def test_attempts_are_purged_by_their_age_and_records_stay(
+    make_service: MakeService, clock: Clock, number: int
+) -> None:
     service = await make_service(verification_ttl_seconds=7 * 86400)
     await service.verify(USER, email=EMAIL)
     [finished] = await Tables(service).attempts(USER)

@@ -132,7 +132,9 @@ async def test_every_keyed_route_says_in_the_openapi_document_whose_keys_it_take
 
 
 async def test_a_key_opens_the_routes_of_its_role_and_no_other(make_service: MakeService) -> None:
-    service = await make_service(support_api_keys=f"desk={KEYS[Role.SUPPORT]}", metrics_api_keys=f"prom={KEYS[Role.METRICS]}")
+    service = await make_service(
+        support_api_keys=f"desk={KEYS[Role.SUPPORT]}", metrics_api_keys=f"prom={KEYS[Role.METRICS]}"
+    )
     await service.verify("ana")
     before = await service.status("ana")
     assert {(method, path) for method, path, _ in v1_operations(service)} | {("GET", "/metrics")} == ADMITTED.keys()
@@ -151,7 +153,9 @@ async def test_a_key_opens_the_routes_of_its_role_and_no_other(make_service: Mak
 
 
 async def test_each_role_can_do_its_work(make_service: MakeService) -> None:
-    service = await make_service(support_api_keys=f"desk={KEYS[Role.SUPPORT]}", metrics_api_keys=f"prom={KEYS[Role.METRICS]}")
+    service = await make_service(
+        support_api_keys=f"desk={KEYS[Role.SUPPORT]}", metrics_api_keys=f"prom={KEYS[Role.METRICS]}"
+    )
     attempt = (await service.verify("ana"))["verification"]["id"]
     async with service.client(KEYS[Role.SUPPORT]) as desk, service.client(KEYS[Role.METRICS]) as prometheus:
         for path in ("/v1/users/ana", "/v1/verifications", f"/v1/verifications/{attempt}"):
@@ -190,7 +194,10 @@ async def test_an_attempt_names_the_keys_that_started_and_finished_it(service: S
             async with service.client(finishing) as client:
                 finished = (await client.post("/v1/callback", json=body)).json()
             assert finished["reason"] == "verified"
-            assert (finished["verification"]["started_by"], finished["verification"]["finished_by"]) == (starter, finisher)
+            assert (finished["verification"]["started_by"], finished["verification"]["finished_by"]) == (
+                starter,
+                finisher,
+            )
 
 
 async def test_a_key_may_be_configured_by_its_hash(make_service: MakeService) -> None:
@@ -199,7 +206,9 @@ async def test_a_key_may_be_configured_by_its_hash(make_service: MakeService) ->
     service = await make_service(api_keys=f"quiet={entry}, loud={shouted}", admin_api_keys=f"root={hashed(ADMIN_KEY)}")
     assert (await service.start("ana"))["verification"]["started_by"] == "quiet"
     async with service.client(OTHER_IDP_KEY) as client:
-        assert (await client.post("/v1/verifications", json={"user_id": "ana"})).json()["verification"]["started_by"] == "loud"
+        assert (await client.post("/v1/verifications", json={"user_id": "ana"})).json()["verification"][
+            "started_by"
+        ] == "loud"
     assert (await service.admin.post("/v1/users/ana/reset")).status_code == 200
     for hash_itself in (entry, entry.removeprefix("sha256:")):
         async with service.client(hash_itself) as client:

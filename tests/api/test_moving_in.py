@@ -1,4 +1,6 @@
-"""Moving in from the Action, login by login: a start brings what the Action has kept of a user whom we have never met."""
+"""Moving in from the Action, login by login: a start brings what the Action has kept of a user whom we have never
+met.
+"""
 
 import asyncio
 from typing import Any
@@ -72,7 +74,9 @@ async def test_tokens_that_came_along_are_not_kept(service: Service, clock: Cloc
     assert "the access token" not in status.text
 
 
-async def test_without_the_setting_it_is_refused_and_nothing_is_on_file(make_service: MakeService, clock: Clock) -> None:
+async def test_without_the_setting_it_is_refused_and_nothing_is_on_file(
+    make_service: MakeService, clock: Clock
+) -> None:
     service = await make_service()
     refused = await service.idp.post("/v1/verifications", json={"user_id": USER, "app_metadata": kept(clock)})
     errors = problem(refused, 422, "validation_error")["errors"]
@@ -85,7 +89,9 @@ async def test_without_the_setting_it_is_refused_and_nothing_is_on_file(make_ser
 @pytest.mark.parametrize("metadata", ["text", [], 7, True])
 async def test_what_is_no_object_is_refused(service: Service, metadata: Any) -> None:
     refused = await service.idp.post("/v1/verifications", json={"user_id": USER, "app_metadata": metadata})
-    assert problem(refused, 422, "validation_error")["errors"] == [{"field": "body.app_metadata", "message": "must be an object"}]
+    assert problem(refused, 422, "validation_error")["errors"] == [
+        {"field": "body.app_metadata", "message": "must be an object"}
+    ]
 
 
 @pytest.mark.parametrize("metadata", [{}, {"plan": "gold"}])
@@ -168,7 +174,9 @@ async def test_a_step_up_compares_with_the_identity_that_was_taken_over(service:
     assert query_of(decision["redirect_url"])["login_hint"] == IDENTITY
 
 
-async def test_while_the_provider_is_away_who_was_verified_still_goes_on(make_service: MakeService, clock: Clock) -> None:
+async def test_while_the_provider_is_away_who_was_verified_still_goes_on(
+    make_service: MakeService, clock: Clock
+) -> None:
     service = await make_service(adopt_app_metadata="true", incode_server_url="http://127.0.0.1:9")
     assert gist(await service.start(USER, app_metadata=kept(clock))) == ("continue", "recently_verified")
 

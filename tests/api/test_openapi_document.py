@@ -72,7 +72,9 @@ def test_each_field_and_each_parameter_is_described(document: Json) -> None:
     models = document["components"]["schemas"]
     # What the model says of itself is not repeated where it stands alone.
     own = {f"#/components/schemas/{name}": model.get("description") for name, model in models.items()}
-    described = ((name, schema.get("description") or own.get(schema.get("$ref", ""))) for name, schema in fields(document))
+    described = (
+        (name, schema.get("description") or own.get(schema.get("$ref", ""))) for name, schema in fields(document)
+    )
     undescribed = [name for name, description in described if not description]
     assert undescribed == []
     assert [name for name, parameter in parameters(document) if not parameter.get("description")] == []
@@ -100,7 +102,9 @@ def test_the_description_names_incode_and_shows_the_claim_of_the_examples(docume
 
 
 def test_the_description_says_what_the_caller_owes_in_the_words_of_the_readme(document: Json) -> None:
-    owed = [points(text, "What you owe") for text in (document["info"]["description"], README.read_text(encoding="utf-8"))]
+    owed = [
+        points(text, "What you owe") for text in (document["info"]["description"], README.read_text(encoding="utf-8"))
+    ]
     assert [words.split()[:6] for words in owed[0]] == [words.split()[:6] for words in owed[1]]
 
 
@@ -109,7 +113,9 @@ def test_the_operations_of_users_begin_with_the_one_that_changes_nothing(documen
     assert users[0] == "getUserStatus"
 
 
-async def test_an_attempt_that_is_not_there_is_refused_without_words_about_a_user(service: Service, document: Json) -> None:
+async def test_an_attempt_that_is_not_there_is_refused_without_words_about_a_user(
+    service: Service, document: Json
+) -> None:
     refused = (await service.admin.get("/v1/verifications/idv_00000000000000000000000000000000")).json()
     assert refused["code"] == "verification_not_found"
     assert "user" not in refused["detail"]

@@ -1,4 +1,6 @@
-"""The examples of the OpenAPI document: each request is sent, and each answer is held against the schema and the real one."""
+"""The examples of the OpenAPI document: each request is sent, and each answer is held against the schema and the real
+one.
+"""
 
 import json
 import re
@@ -39,7 +41,9 @@ SETTINGS = {
 
 
 class Story:
-    """What happens before an example; `actual` maps its fixed values to what the service and the provider really gave."""
+    """What happens before an example; `actual` maps its fixed values to what the service and the provider really
+    gave.
+    """
 
     def __init__(self, service: Service, clock: Clock) -> None:
         self.service = service
@@ -73,7 +77,8 @@ class Story:
     async def an_exchange(self) -> None:
         await self.a_return()
         await Tables(self.service).change(
-            "UPDATE verifications SET status = 'exchanging', exchange_started_at = :now, callback_fingerprint = 'another'",
+            "UPDATE verifications SET status = 'exchanging', exchange_started_at = :now, callback_fingerprint = "
+            "'another'",
             now=self._clock().isoformat(timespec="microseconds"),
         )
 
@@ -178,7 +183,9 @@ def request_examples(operation: Json) -> Json:
 
 
 def described(document: Json) -> set[str]:
-    """Every example of a request or of an answer that is no problem, as `operation.name`, but for those of the hooks."""
+    """Every example of a request or of an answer that is no problem, as `operation.name`, but for those of the
+    hooks.
+    """
     asked = {
         f"{operation['operationId']}.{name}"
         for path, operations in document["paths"].items()
@@ -213,7 +220,9 @@ async def failing(service: Service) -> AsyncIterator[Service]:
 
 
 def same_form(name: str, example: Any, actual: Any) -> None:
-    """Equal but for what is new each time, and for the address that a redirect names: its path and parameters are equal."""
+    """Equal but for what is new each time, and for the address that a redirect names: its path and parameters are
+    equal.
+    """
     if isinstance(example, dict) and isinstance(actual, dict):
         assert list(example) == list(actual), name
         for key, value in example.items():
@@ -422,7 +431,9 @@ def declared_problems(document: Json) -> dict[tuple[str, str], tuple[str, Json, 
     }
 
 
-async def refused(service: Service, operation: Json, request: Json, code: str, example: Json, folder: Path) -> httpx.Response:
+async def refused(
+    service: Service, operation: Json, request: Json, code: str, example: Json, folder: Path
+) -> httpx.Response:
     """The answer to a request that meets this problem."""
     if code == "payload_too_large":
         request["json"] = {"user_id": "6" * 65536}

@@ -297,7 +297,15 @@ async def test_every_declared_error_names_its_codes_and_is_a_problem(document: J
             [(media_type, content)] = response["content"].items()
             assert media_type == "application/problem+json", (name, status)
             problem_schema = resolve(document, content["schema"]["$ref"])
-            assert set(problem_schema["required"]) >= {"type", "title", "status", "detail", "hint", "code", "request_id"}
+            assert set(problem_schema["required"]) >= {
+                "type",
+                "title",
+                "status",
+                "detail",
+                "hint",
+                "code",
+                "request_id",
+            }
     assert declared >= 25
     assert "HTTPValidationError" not in document["components"]["schemas"], "the framework's own error was left in"
 
@@ -355,7 +363,9 @@ class Page(HTMLParser):
 
 
 def directives(policy: str) -> dict[str, list[str]]:
-    return {name: values for name, *values in (directive.split() for directive in policy.split(";") if directive.strip())}
+    return {
+        name: values for name, *values in (directive.split() for directive in policy.split(";") if directive.strip())
+    }
 
 
 async def test_the_docs_come_from_the_service_itself(service: Service) -> None:

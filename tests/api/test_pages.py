@@ -1,4 +1,6 @@
-"""The pages of a browser that no redirect can help: what they say, what they hold back, and where they are found again."""
+"""The pages of a browser that no redirect can help: what they say, what they hold back, and where they are found
+again.
+"""
 
 import base64
 import hashlib
@@ -26,7 +28,11 @@ from tests.harness.provider import PUBLIC_URL
 from tests.harness.service import Json, Service
 from tests.harness.tables import Tables, on_sqlite_only
 
-HOSTED = {"public_url": PUBLIC_URL, "return_urls": "https://tenant.example/continue", "verification_ttl_seconds": 7 * 86400}
+HOSTED = {
+    "public_url": PUBLIC_URL,
+    "return_urls": "https://tenant.example/continue",
+    "verification_ttl_seconds": 7 * 86400,
+}
 USER = "auth0|somebody-special"
 MARK = "<script>mark</script>"
 
@@ -104,8 +110,8 @@ PROVOKED: dict[PageKind, Callable[[Scene], Awaitable[httpx.Response]]] = {
 }
 TRY_AGAIN = {PageKind.IN_PROGRESS, PageKind.PROVIDER_DOWN, PageKind.UNAVAILABLE}
 WITH_STATE = "https://tenant.example/continue?state=callers-own-state"
-# Nobody has launched where the provider is down or the request cannot be opened: whoever holds the link may still become the
-# browser that began.
+# Nobody has launched where the provider is down or the request cannot be opened: whoever holds the link may still
+# become the browser that began.
 WAYS_BACK = {
     PageKind.FOREIGN_BROWSER: ["https://tenant.example/"],
     PageKind.OTHER_TAB: ["https://tenant.example/"],
@@ -174,7 +180,9 @@ async def test_the_code_does_not_stay_in_the_address_bar(make_service: MakeServi
     service = await make_service(**HOSTED)
     async with Browser(service) as browser:
         first = await browser.client.get("/v1/callback?code=the-secret-code&state=forged")
-        [target] = [tag["content"] for name, tag in Outline(first.text).tags if tag.get("http-equiv") == "refresh" and name]
+        [target] = [
+            tag["content"] for name, tag in Outline(first.text).tags if tag.get("http-equiv") == "refresh" and name
+        ]
         reference = first.headers["X-Request-ID"]
         assert target == f"0; url=callback/bad_link?reference={reference}"
         then = await browser.client.get(first.url.join(str(target).removeprefix("0; url=")))
@@ -186,7 +194,13 @@ async def test_the_code_does_not_stay_in_the_address_bar(make_service: MakeServi
 
 @pytest.mark.parametrize(
     "query",
-    ["?reference=<b>call+555</b>", "?reference=idv_" + "g" * 32, "?reference=" + "a" * 5000, "?reference=call-0800-555", ""],
+    [
+        "?reference=<b>call+555</b>",
+        "?reference=idv_" + "g" * 32,
+        "?reference=" + "a" * 5000,
+        "?reference=call-0800-555",
+        "",
+    ],
 )
 @on_sqlite_only
 async def test_nobody_can_put_words_of_his_own_on_a_page(service: Service, query: str) -> None:
@@ -203,7 +217,9 @@ def links(response: httpx.Response) -> list[str | None]:
 
 async def test_the_state_of_the_caller_leads_back_only_the_browser_that_began(make_service: MakeService) -> None:
     service = await make_service(**HOSTED)
-    started = await service.start(USER, flow="hosted", state="callers-own-state", return_to="https://tenant.example/continue?x=1")
+    started = await service.start(
+        USER, flow="hosted", state="callers-own-state", return_to="https://tenant.example/continue?x=1"
+    )
     async with Browser(service) as browser, Browser(service) as stranger:
         address = await browser.at_provider(await browser.launch(started))
         changed = address.replace("iss=", "iss=https%3A%2F%2Fevil.example")
@@ -219,7 +235,9 @@ async def test_the_state_of_the_caller_leads_back_only_the_browser_that_began(ma
         assert "callers-own-state" not in other.text
 
 
-async def test_the_state_of_the_launch_leads_back_as_well(make_service: MakeService, sandbox: Sandbox, clock: Clock) -> None:
+async def test_the_state_of_the_launch_leads_back_as_well(
+    make_service: MakeService, sandbox: Sandbox, clock: Clock
+) -> None:
     service = await make_service(**HOSTED)
     started = await service.start(USER, flow="hosted")
     clock.advance(hours=25)
@@ -267,7 +285,9 @@ def test_the_language_is_the_one_that_the_browser_likes_best(header: str, langua
 
 @on_sqlite_only
 async def test_a_browser_reads_the_page_in_its_language(service: Service) -> None:
-    response = await service.client(None).get("/v1/callback?state=forged", headers={"Accept-Language": "es-MX,es;q=0.9"})
+    response = await service.client(None).get(
+        "/v1/callback?state=forged", headers={"Accept-Language": "es-MX,es;q=0.9"}
+    )
     assert "<h1>Este enlace no funciona</h1>" in response.text
     assert (response.headers["Content-Language"], response.headers["Vary"]) == ("es", "Accept-Language")
 
@@ -282,13 +302,17 @@ def test_a_product_gives_its_name_and_colour_and_nothing_else() -> None:
     assert f"'sha256-{digest}'" in page.headers["Content-Security-Policy"]
 
 
-@pytest.mark.parametrize("color", ["red", "#fff", "#1234567", "#12345g", "#000000; } body { background: url(x)", "#000000\n"])
+@pytest.mark.parametrize(
+    "color", ["red", "#fff", "#1234567", "#12345g", "#000000; } body { background: url(x)", "#000000\n"]
+)
 def test_a_colour_is_nothing_else(color: str) -> None:
     with pytest.raises(ValueError, match="#rrggbb"):
         Pages(product_color=color)
 
 
-@pytest.mark.parametrize(("color", "on_it"), [("#1f5fbf", "#fff"), ("#ffffff", "#000"), ("#000000", "#fff"), ("#ffd500", "#000")])
+@pytest.mark.parametrize(
+    ("color", "on_it"), [("#1f5fbf", "#fff"), ("#ffffff", "#000"), ("#000000", "#fff"), ("#ffd500", "#000")]
+)
 def test_a_button_can_be_read_on_any_colour(color: str, on_it: str) -> None:
     assert f"--on-accent: {on_it};" in bytes(Pages(product_color=color).page(PageKind.BAD_LINK, None).body).decode()
 

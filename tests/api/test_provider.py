@@ -63,7 +63,9 @@ async def test_the_issuer_may_be_set_apart_from_the_server(make_service: MakeSer
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-async def test_discovery_with_an_address_that_is_not_safe(service: Service, provider: TamperedProvider, endpoint: str) -> None:
+async def test_discovery_with_an_address_that_is_not_safe(
+    service: Service, provider: TamperedProvider, endpoint: str
+) -> None:
     for url in UNSAFE_URLS:
         provider.alter("discovery", changed(**{endpoint: url}))
 
@@ -90,7 +92,9 @@ async def test_a_provider_without_userinfo_is_fine(service: Service, provider: T
     assert provider.asked_at("userinfo") == 0
 
 
-async def test_plain_http_beyond_this_machine_where_it_is_allowed(make_service: MakeService, provider: TamperedProvider) -> None:
+async def test_plain_http_beyond_this_machine_where_it_is_allowed(
+    make_service: MakeService, provider: TamperedProvider
+) -> None:
     url = "http://provider.internal/authorize"
     provider.alter("discovery", lambda document: {**document, "authorization_endpoint": url})
 
@@ -232,7 +236,9 @@ async def test_personal_data_of_one_person_is_never_kept_for_another(make_servic
     assert EMAIL not in str(decision)
 
 
-async def test_userinfo_of_another_subject_is_a_failure(service: Service, provider: TamperedProvider, clock: Clock) -> None:
+async def test_userinfo_of_another_subject_is_a_failure(
+    service: Service, provider: TamperedProvider, clock: Clock
+) -> None:
     await enrol(service, clock)
     provider.alter("userinfo", lambda claims: {**claims, "sub": claims["sub"] + "0"})
 
@@ -297,7 +303,9 @@ async def test_a_wrong_secret_is_invalid_client_and_says_nothing_about_the_perso
     assert (await service.status(USER))["claims"] == first["claims"]
 
 
-async def test_a_scope_that_is_not_enabled_is_invalid_scope(make_service: MakeService, sandbox: Sandbox, clock: Clock) -> None:
+async def test_a_scope_that_is_not_enabled_is_invalid_scope(
+    make_service: MakeService, sandbox: Sandbox, clock: Clock
+) -> None:
     service = await make_service(scopes="openid profile")
     first = await service.verify(USER)
     clock.advance(minutes=1)

@@ -78,7 +78,9 @@ async def fill(database: Database, clock: Clock) -> None:
     """Users with attempts of the last 90 days, most of them finished, as a service has that runs for long."""
     sealed = Cipher([ENCRYPTION_KEY]).seal("user\nuser-80", {})
     statuses = ["completed"] * 17 + ["failed", "expired", "pending"]
-    users: list[Json] = [{"id": f"user-{n}", "at": clock.now, "sealed": sealed if n == 80 else None} for n in range(USERS)]
+    users: list[Json] = [
+        {"id": f"user-{n}", "at": clock.now, "sealed": sealed if n == 80 else None} for n in range(USERS)
+    ]
     attempts: list[Json] = [
         {
             "id": f"idv_{n:032x}",
@@ -93,18 +95,25 @@ async def fill(database: Database, clock: Clock) -> None:
     ]
     moment = tables.UtcTimestamp()
     add_user = text(
-        "INSERT INTO users (user_id, revision, completed, completed_at, sealed_record) VALUES (:id, 1, true, :at, :sealed)"
+        "INSERT INTO users (user_id, revision, completed, completed_at, sealed_record) VALUES (:id, 1, true, :at, "
+        ":sealed)"
     )
     add_attempt = text(
-        "INSERT INTO verifications (id, user_id, flow, purpose, status, started_by, created_at, expires_at, finished_at,"
-        " identity_id, omit_state, counted, clear_at, sealed_answer) VALUES (:id, :user_id, 'relay', 'login', :status, 'acme',"
+        "INSERT INTO verifications (id, user_id, flow, purpose, status, started_by, created_at, expires_at, "
+        "finished_at,"
+        " identity_id, omit_state, counted, clear_at, sealed_answer) VALUES (:id, :user_id, 'relay', 'login', :status, "
+        "'acme',"
         " :at, :expires_at, :at, :identity_id, false, false, NULL, :sealed)"
     )
     add_act = text("INSERT INTO audit (id, at, action, by, user_id) VALUES (:id, :at, 'reset', 'root', :user_id)")
     async with database.transaction() as connection:
         for row in [*users, *attempts]:
             row.update(
-                {name: moment.process_bind_param(row[name], connection.dialect) for name in ("at", "expires_at") if name in row}
+                {
+                    name: moment.process_bind_param(row[name], connection.dialect)
+                    for name in ("at", "expires_at")
+                    if name in row
+                }
             )
         await connection.execute(add_user, users)
         await connection.execute(add_attempt, attempts)
@@ -166,7 +175,9 @@ async def finish(store: Any, attempt: Attempt, clock: Clock) -> None:
 
 
 def entry(action: AuditAction, user_id: str, clock: Clock) -> AuditEntry:
-    return AuditEntry(id=f"aud_{action}_{user_id}", at=clock.now, action=action, by="root", user_id=user_id, request_id=None)
+    return AuditEntry(
+        id=f"aud_{action}_{user_id}", at=clock.now, action=action, by="root", user_id=user_id, request_id=None
+    )
 
 
 async def administrate(store: Any, clock: Clock) -> None:
@@ -220,7 +231,11 @@ async def statements_of_the_storage(database: Database, clock: Clock) -> list[St
 
     cipher = Cipher([Fernet.generate_key().decode(), ENCRYPTION_KEY])
     seals = Seals(cipher)
-    store, audit, keeper = Noted(Store(database, seals)), Noted(AuditLog(database, seals)), Noted(Keeper(database, cipher))
+    store, audit, keeper = (
+        Noted(Store(database, seals)),
+        Noted(AuditLog(database, seals)),
+        Noted(Keeper(database, cipher)),
+    )
     event.listen(database.engine.sync_engine, "before_cursor_execute", note)
     await make_every_query(store, audit, keeper, clock)
     event.remove(database.engine.sync_engine, "before_cursor_execute", note)
@@ -230,7 +245,9 @@ async def statements_of_the_storage(database: Database, clock: Clock) -> list[St
 
 
 async def accesses(connection: AsyncConnection, statement: Statement) -> list[str]:
-    """How each table is read: `SCAN table` when row by row, `WALK table` when along an index, `SEARCH table` by a key."""
+    """How each table is read: `SCAN table` when row by row, `WALK table` when along an index, `SEARCH table` by a
+    key.
+    """
     query, parameters = statement
     if connection.dialect.name == "sqlite":
         explained = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", parameters)
@@ -238,7 +255,11 @@ async def accesses(connection: AsyncConnection, statement: Statement) -> list[st
         return [_sqlite_access(detail) for detail in read if detail.split()[1] in TABLES]
     explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {query}", parameters)
     [plan] = explained.scalar_one()
-    return [_postgres_access(node) for node in _nodes(plan["Plan"]) if "Scan" in node["Node Type"] and "Relation Name" in node]
+    return [
+        _postgres_access(node)
+        for node in _nodes(plan["Plan"])
+        if "Scan" in node["Node Type"] and "Relation Name" in node
+    ]
 
 
 def _sqlite_access(detail: str) -> str:

@@ -118,7 +118,9 @@ async def test_personal_data_that_is_empty_is_left_out(service: Service, provide
 
 @on_sqlite_only
 @pytest.mark.parametrize("score", [0, 0.0, 100, 99.5, "0", "100.0", "high", None], ids=repr)
-async def test_a_score_stays_as_the_provider_sent_it(service: Service, monkeypatch: pytest.MonkeyPatch, score: Any) -> None:
+async def test_a_score_stays_as_the_provider_sent_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch, score: Any
+) -> None:
     scored = Outcome("scored", "", "", id_token=lambda claims: {**claims, "auth_overall_score": score})
     monkeypatch.setitem(OUTCOMES, "scored", scored)
 
@@ -208,7 +210,9 @@ async def test_tokens_are_not_kept_unless_asked_for(service: Service) -> None:
         assert tokens_in((await client.get(f"/v1/users/{USER}")).json()) == set()
 
 
-async def test_kept_tokens_are_shown_to_administrators_alone(make_service: MakeService, provider: TamperedProvider) -> None:
+async def test_kept_tokens_are_shown_to_administrators_alone(
+    make_service: MakeService, provider: TamperedProvider
+) -> None:
     service = await make_service(store_tokens=True)
     issued: list[Json] = []
 
@@ -384,7 +388,16 @@ async def test_a_claim_that_was_taken_away_is_not_handed_out(service: Service, c
     assert (await service.start(USER))["claims"] == {}
 
 
-ODD_USER_IDS = ("samlp|tenant|http://x/y", "a/reset", "ana+1@example.com", "a b?c#d%2Fe&f", "日本|ñandú", "/", "%", "'\";--")
+ODD_USER_IDS = (
+    "samlp|tenant|http://x/y",
+    "a/reset",
+    "ana+1@example.com",
+    "a b?c#d%2Fe&f",
+    "日本|ñandú",
+    "/",
+    "%",
+    "'\";--",
+)
 
 
 @pytest.mark.parametrize("user_id", ODD_USER_IDS)
@@ -473,7 +486,9 @@ async def test_a_reset_of_a_user_we_have_never_met_leaves_no_trace(service: Serv
     ("content", "forgets"),
     [(None, False), (b"", False), (b"{}", False), (b'{"identity": false}', False), (b'{"identity": true}', True)],
 )
-async def test_the_forms_of_a_resets_body(service: Service, clock: Clock, content: bytes | None, *, forgets: bool) -> None:
+async def test_the_forms_of_a_resets_body(
+    service: Service, clock: Clock, content: bytes | None, *, forgets: bool
+) -> None:
     await enrol(service, clock)
     headers = {} if content is None else {"Content-Type": "application/json"}
 
@@ -492,7 +507,9 @@ async def test_a_reset_that_is_not_understood_resets_nothing(service: Service, c
     await enrol(service, clock)
     before = await service.status(USER)
 
-    answer = await service.admin.post(f"/v1/users/{USER}/reset", content=content, headers={"Content-Type": "application/json"})
+    answer = await service.admin.post(
+        f"/v1/users/{USER}/reset", content=content, headers={"Content-Type": "application/json"}
+    )
 
     problem(answer, 422, "validation_error")
     assert await service.status(USER) == before

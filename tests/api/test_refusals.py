@@ -165,7 +165,9 @@ async def test_control_characters_and_lone_surrogates_are_refused(unchanged: Ser
     for path, field in STRINGS:
         for character in CONTROLS + LONE_SURROGATES:
             for value in (character + MARK, f"{MARK}{character}{MARK}", MARK + character):
-                assert await refused(unchanged, path, {**REQUIRED[path], field: value}) == [f"body.{field}"], ascii(value)
+                assert await refused(unchanged, path, {**REQUIRED[path], field: value}) == [f"body.{field}"], ascii(
+                    value
+                )
 
 
 async def test_what_the_provider_says_is_cleaned_before_it_is_kept(service: Service) -> None:
@@ -180,7 +182,9 @@ async def test_what_the_provider_says_is_cleaned_before_it_is_kept(service: Serv
 
         assert response.status_code == 200, response.text
         assert response.json()["app_metadata"]["incode_idv_error"] == "access_denied: not now"
-        assert (await service.idp.get(f"/v1/users/{encoded(user_id)}")).json()["app_metadata"] == response.json()["app_metadata"]
+        assert (await service.idp.get(f"/v1/users/{encoded(user_id)}")).json()["app_metadata"] == response.json()[
+            "app_metadata"
+        ]
 
 
 async def test_an_error_that_is_no_code_is_an_unregistered_one(service: Service) -> None:
@@ -204,7 +208,9 @@ async def test_null_and_the_empty_string_mean_that_an_email_is_absent(service: S
 
 
 @pytest.mark.parametrize("value", [None, ""], ids=["null", "empty"])
-async def test_null_and_the_empty_string_mean_that_a_parameter_did_not_arrive(service: Service, value: str | None) -> None:
+async def test_null_and_the_empty_string_mean_that_a_parameter_did_not_arrive(
+    service: Service, value: str | None
+) -> None:
     for outcome, absent, reason in (
         ("verified", ("error", "error_description"), "verified"),
         ("denied", ("code", "error_description"), "access_denied"),
@@ -228,7 +234,14 @@ NOT_JSON = [
     b'{"user_id": "\xe9' + MARK.encode() + b'"}',
     b"\x00",
 ]
-NO_OBJECT = [b"[]", b'"' + MARK.encode() + b'"', b"918273645", b"true", b'[{"user_id": "' + MARK.encode() + b'"}]', b"NaN"]
+NO_OBJECT = [
+    b"[]",
+    b'"' + MARK.encode() + b'"',
+    b"918273645",
+    b"true",
+    b'[{"user_id": "' + MARK.encode() + b'"}]',
+    b"NaN",
+]
 
 
 async def test_a_body_that_is_not_json_is_refused_as_a_whole(unchanged: Service) -> None:
@@ -318,11 +331,15 @@ async def test_the_length_of_a_user_id_is_counted_in_characters(unchanged: Servi
         user_id = character * 256
         for path in (START, CALLBACK):
             response = await send(unchanged, path, {**REQUIRED[path], "user_id": user_id})
-            assert [error["field"] for error in problem(response, 422, "validation_error")["errors"]] == ["body.user_id"]
+            assert [error["field"] for error in problem(response, 422, "validation_error")["errors"]] == [
+                "body.user_id"
+            ]
             assert user_id not in response.text
         for method, suffix in (("GET", ""), ("DELETE", ""), ("POST", "/reset")):
             response = await unchanged.admin.request(method, f"/v1/users/{encoded(user_id)}{suffix}")
-            assert [error["field"] for error in problem(response, 422, "validation_error")["errors"]] == ["path.user_id"]
+            assert [error["field"] for error in problem(response, 422, "validation_error")["errors"]] == [
+                "path.user_id"
+            ]
             assert user_id not in response.text
 
 
@@ -487,7 +504,9 @@ async def test_an_unknown_route_is_not_found(unchanged: Service) -> None:
 def routes(service: Service) -> dict[str, set[str]]:
     """The documented methods of every route, with paths filled in."""
     documented: dict[str, Any] = service.app.openapi()["paths"]
-    return {re.sub(r"{\w+}", "ana", path): {method.upper() for method in methods} for path, methods in documented.items()}
+    return {
+        re.sub(r"{\w+}", "ana", path): {method.upper() for method in methods} for path, methods in documented.items()
+    }
 
 
 async def test_a_wrong_method_is_refused_and_the_right_ones_are_named(unchanged: Service) -> None:

@@ -13,7 +13,11 @@ from tests.harness.provider import PUBLIC_URL
 from tests.harness.service import Service, problem
 from tests.harness.tables import Tables, on_sqlite_only
 
-LISTED = ("https://tenant.example/continue", "https://tenant.example:8443/back?client=1", "http://127.0.0.1:7000/continue")
+LISTED = (
+    "https://tenant.example/continue",
+    "https://tenant.example:8443/back?client=1",
+    "http://127.0.0.1:7000/continue",
+)
 USER = "auth0|ana"
 
 HOSTILE = [
@@ -118,7 +122,9 @@ async def start(service: Service, return_to: str) -> httpx.Response:
     return await service.idp.post("/v1/verifications", json=body)
 
 
-PIECES = st.sampled_from([*"/:@?#&;=.\\%[]", "https", "http", "//", "tenant.example", "evil.example", "continue", "state", "x"])
+PIECES = st.sampled_from(
+    [*"/:@?#&;=.\\%[]", "https", "http", "//", "tenant.example", "evil.example", "continue", "state", "x"]
+)
 
 
 @given(st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text(max_size=60)), st.sampled_from(LISTED))

@@ -49,7 +49,9 @@ async def everything_in(service: Service) -> bytes:
     names = await tables.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
     rows = [row for name in names for row in await tables.rows(f'SELECT * FROM "{name["table_name"]}"')]  # noqa: S608
     values = [value for row in rows for value in row.values()]
-    return b"\n".join(bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode() for value in values)
+    return b"\n".join(
+        bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode() for value in values
+    )
 
 
 def texts_in(value: Any) -> list[str]:
@@ -92,7 +94,11 @@ async def test_nothing_personal_and_no_secret_is_in_the_database_in_the_clear(
         *(EMAIL, *texts_in(PERSON)),
         *(token for answer in issued for token in (answer["id_token"], answer["access_token"])),
         *(form[name] for form in exchanges for name in ("code", "code_verifier")),
-        *(query_of(started["redirect_url"])[name] for started in (done, failed, pending) for name in ("nonce", "state")),
+        *(
+            query_of(started["redirect_url"])[name]
+            for started in (done, failed, pending)
+            for name in ("nonce", "state")
+        ),
         *(CLIENT_SECRET, REDIRECT_SECRET, ADMIN_KEY, IDP_KEY),
     }
     assert {secret for secret in secrets if secret.encode() in stored} == set()
@@ -102,7 +108,9 @@ async def test_nothing_personal_and_no_secret_is_in_the_database_in_the_clear(
 
 
 @pytest.mark.parametrize("endpoint", ["discovery", "token", "jwks", "userinfo"])
-async def test_no_transaction_is_open_while_the_provider_is_asked(make_service: MakeService, endpoint: Endpoint) -> None:
+async def test_no_transaction_is_open_while_the_provider_is_asked(
+    make_service: MakeService, endpoint: Endpoint
+) -> None:
     service = await make_service()
     if endpoint == "discovery":
         with service.sandbox.hold(endpoint) as gate:
@@ -125,7 +133,8 @@ async def assert_that_nobody_is_in_a_transaction(service: Service) -> None:
         await asyncio.to_thread(_take_every_lock, sqlite_file(service))
         return
     others = await Tables(service).rows(
-        "SELECT state, xact_start FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'idv-gateway'"
+        "SELECT state, xact_start FROM pg_stat_activity WHERE datname = current_database() AND application_name = "
+        "'idv-gateway'"
     )
     assert others, "the service has no connection at all: nothing was looked at"
     assert {(other["state"], other["xact_start"]) for other in others} == {("idle", None)}
@@ -145,7 +154,8 @@ async def test_sqlite_writes_ahead_and_waits_its_turn(service: Service) -> None:
     engine = service.app.state.services.database.engine
     async with engine.connect() as connection:
         settings = {
-            name: (await connection.execute(text(f"PRAGMA {name}"))).scalar() for name in ("journal_mode", "busy_timeout")
+            name: (await connection.execute(text(f"PRAGMA {name}"))).scalar()
+            for name in ("journal_mode", "busy_timeout")
         }
 
     assert settings["journal_mode"] == "wal"

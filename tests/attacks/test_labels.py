@@ -30,7 +30,12 @@ async def series(service: Service) -> Series:
 async def send_what_nobody_knows(service: Service, number: int) -> None:
     """Put invented words in every place of a request where one might be noted."""
     word = f"{INVENTED}-{number}"
-    headers = {"Authorization": f"Bearer {ADMIN_KEY}", "User-Agent": word, "X-Request-ID": word, "Host": f"{word}.example"}
+    headers = {
+        "Authorization": f"Bearer {ADMIN_KEY}",
+        "User-Agent": word,
+        "X-Request-ID": word,
+        "Host": f"{word}.example",
+    }
     client = service.client(None)
     for method in (word.upper(), "GET", "POST", "DELETE", "PROPFIND"):
         for path in (

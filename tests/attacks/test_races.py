@@ -93,7 +93,9 @@ async def test_everything_at_once(make_service: MakeService, clock: Clock, seed:
     answers = await asyncio.gather(*doing)
 
     codes_of(answers)
-    exchanged = Counter(request.parameters["code"] for request in services[0].sandbox.requests if request.endpoint == "token")
+    exchanged = Counter(
+        request.parameters["code"] for request in services[0].sandbox.requests if request.endpoint == "token"
+    )
     assert set(exchanged.values()) <= {1}
     attempts = await Tables(services[0]).attempts(ANA)
     assert sum(row["status"] == "pending" and bool(row["counted"]) for row in attempts) <= LIMIT
@@ -192,7 +194,9 @@ async def test_a_start_waits_for_whoever_holds_the_users_row(make_service: MakeS
         starting = asyncio.create_task(service.start(ANA))
         await _waits_or_is_done(tables, starting)
         columns = [name for name in (await tables.attempts("auth0|eve"))[0] if name not in {"id", "user_id"}]
-        copy = f"INSERT INTO verifications (id, user_id, {', '.join(columns)}) SELECT :id, :user_id, {', '.join(columns)}"
+        copy = (
+            f"INSERT INTO verifications (id, user_id, {', '.join(columns)}) SELECT :id, :user_id, {', '.join(columns)}"
+        )
         await connection.execute(text(f"{copy} FROM verifications"), {"id": f"idv_{1:032x}", "user_id": ANA})
         await connection.commit()
     await holder.dispose()

@@ -1,6 +1,8 @@
-"""Somebody who can write to the database, but holds no key, changes one column at a time, in every way we could think of.
+"""Somebody who can write to the database, but holds no key, changes one column at a time, in every way we could think
+of.
 
-Eve writes the rows. She wants Ana verified, or herself for longer or as somebody else, or an attempt of Ana's to be hers.
+Eve writes the rows. She wants Ana verified, or herself for longer or as somebody else, or an attempt of Ana's to be
+hers.
 """
 
 from collections.abc import Iterator
@@ -112,7 +114,9 @@ async def _a_record_with_a_past(service: Service, clock: Clock, *, stands: bool)
     return older
 
 
-async def test_an_older_sealed_record_is_not_put_back_with_all_that_stands_beside_it(service: Service, clock: Clock) -> None:
+async def test_an_older_sealed_record_is_not_put_back_with_all_that_stands_beside_it(
+    service: Service, clock: Clock
+) -> None:
     """All but the count of the writes: that alone tells the two apart."""
     older = await _a_record_with_a_past(service, clock, stands=False)
     assert older
@@ -131,7 +135,9 @@ async def test_what_cannot_be_recorded_is_not_done(service: Service, action: str
     before = await service.status(ANA)
     tables = Tables(service)
     await tables.change("ALTER TABLE audit RENAME TO taken_away")
-    act = service.admin.post(f"/v1/users/{ANA}/reset") if action == "reset" else service.admin.delete(f"/v1/users/{ANA}")
+    act = (
+        service.admin.post(f"/v1/users/{ANA}/reset") if action == "reset" else service.admin.delete(f"/v1/users/{ANA}")
+    )
     assert (await act).status_code >= httpx.codes.INTERNAL_SERVER_ERROR
     assert await service.status(ANA) == before
     await tables.change("ALTER TABLE taken_away RENAME TO audit")
@@ -146,8 +152,9 @@ FORGED = "record_not_authentic"
 OVER = "verification_already_finished"
 OTHERS = "verification_mismatch"
 
-# What Eve is answered who finishes her own attempt after a column of it was changed: while it waits for its code, after its
-# browser has come back, and when it is asked for its answer again. Where it counts, the column is for people who look.
+# What Eve is answered who finishes her own attempt after a column of it was changed: while it waits for its code, after
+# its browser has come back, and when it is asked for its answer again. Where it counts, the column is for people who
+# look.
 SHOWN = ({COUNTS}, {COUNTS}, {COUNTS})
 ANSWERS: dict[str, tuple[set[str], set[str], set[str]]] = {
     "id": ({GONE, "state_invalid"}, {GONE, OTHERS}, {GONE, OVER}),
@@ -247,7 +254,9 @@ class Scene:
 
 
 def candidates(column: str, row: Json, anas: Json) -> list[Any]:
-    """What may be written into the column: Ana's value, every word that it takes, the row's other values of the kind."""
+    """What may be written into the column: Ana's value, every word that it takes, the row's other values of the
+    kind.
+    """
     others = [anas[column], *WORDS.get(column, ())]
     if row[column] is None:
         others.append(row["created_at"] if column.endswith("_at") else b"x" if column.startswith("sealed_") else "x")

@@ -11,7 +11,10 @@ from tests.harness.waiting import PATIENCE
 from tests.system.processes import IDP_KEY, Workplace, serving
 from tests.system.test_raw_http import answer, connected_to
 
-HEAD = b"POST /v1/verifications HTTP/1.1\r\nHost: service.test\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n"
+HEAD = (
+    b"POST /v1/verifications HTTP/1.1\r\nHost: service.test\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 1000\r\n"
+)
 KEY = f"Authorization: Bearer {IDP_KEY}\r\n".encode()
 CLIENTS = 60
 

@@ -48,7 +48,9 @@ async def test_whoever_knows_the_secret_confirms_nobody(make_service: MakeServic
     before = await tables_of(service)
 
     tried = 0
-    for subject, named, caller, in_hand, kind in product((ANA, EVE), attempts, (ANA, EVE), attempts, ("JWT", "idv-state+jwt")):
+    for subject, named, caller, in_hand, kind in product(
+        (ANA, EVE), attempts, (ANA, EVE), attempts, ("JWT", "idv-state+jwt")
+    ):
         made_up = forged(subject, named, clock, kind)
         answer = await service.send_callback(caller, None, verification_id=in_hand, session_token=made_up)
         assert answer.status_code in {400, 409}, (subject, named, caller, in_hand, kind, answer.text)
@@ -97,7 +99,9 @@ async def test_the_confirmation_of_one_payment_is_none_for_another(
 
 
 @pytest.mark.parametrize("finished", [False, True])
-async def test_the_response_of_one_payment_is_none_for_another(service: Service, clock: Clock, *, finished: bool) -> None:
+async def test_the_response_of_one_payment_is_none_for_another(
+    service: Service, clock: Clock, *, finished: bool
+) -> None:
     await enrol(service, clock, ANA)
     first = await service.start(ANA, purpose="step_up")
     back = await service.visit(first)
@@ -116,7 +120,9 @@ async def test_the_response_of_one_payment_is_none_for_another(service: Service,
 async def test_every_token_that_was_issued_opens_its_own_attempt_alone(make_service: MakeService) -> None:
     service = await make_service(**HOSTED)
     people = {ANA: EMAIL, EVE: "eve@example.com", "auth0|bob": "bob@example.com"}
-    issued = [(user_id, *await returned(service, user_id, person)) for user_id, person in people.items() for _ in range(2)]
+    issued = [
+        (user_id, *await returned(service, user_id, person)) for user_id, person in people.items() for _ in range(2)
+    ]
     refused = 0
     for caller, own, _ in issued:
         for subject, started, token in issued:
@@ -138,7 +144,9 @@ async def test_neither_token_is_taken_for_the_other(make_service: MakeService, c
     launched = await service.start(ANA, flow="hosted")
     async with Browser(service) as browser:
         state = query_of((await browser.launch(launched)).headers["Location"])["state"]
-        page = await browser.client.get("/v1/callback", params={"code": back["code"], "state": token, "iss": back["iss"]})
+        page = await browser.client.get(
+            "/v1/callback", params={"code": back["code"], "state": token, "iss": back["iss"]}
+        )
     assert page.status_code == 400
 
     for attempt, caller in ((hosted, EVE), (launched, ANA)):

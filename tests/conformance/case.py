@@ -69,8 +69,12 @@ async def assert_accepted(service: Service, persona: str) -> Json:
     return decision
 
 
-async def assert_refused(service: Service, clock: Clock, case: Case, asked: Asked, code: str = "id_token_invalid") -> None:
-    """That a verification is taken away by what says something about the person, and that nothing else of it is kept."""
+async def assert_refused(
+    service: Service, clock: Clock, case: Case, asked: Asked, code: str = "id_token_invalid"
+) -> None:
+    """That a verification is taken away by what says something about the person, and that nothing else of it is
+    kept.
+    """
     before = (await _enrol(service, clock))["app_metadata"]
     text = f"{code}: {case.check}" if case.check else code
 
@@ -89,7 +93,9 @@ async def assert_refused(service: Service, clock: Clock, case: Case, asked: Aske
 
 
 async def assert_unavailable(service: Service, clock: Clock, persona: str, asked: Asked) -> None:
-    """That an answer which is none says nothing about the person: the verification stands, and the error is on record."""
+    """That an answer which is none says nothing about the person: the verification stands, and the error is on
+    record.
+    """
     before = await _enrol(service, clock)
 
     started, decision, was_asked = await _from_start_to_decision(service, persona)

@@ -139,7 +139,9 @@ async def test_many_logins_at_once_fetch_discovery_once(service: Service) -> Non
     assert service.asked("discovery") == 1
 
 
-async def test_a_callback_during_an_outage_is_verified_from_the_cache(service: Service, sandbox: Sandbox, clock: Clock) -> None:
+async def test_a_callback_during_an_outage_is_verified_from_the_cache(
+    service: Service, sandbox: Sandbox, clock: Clock
+) -> None:
     started, back = await on_the_way_when_the_cache_turns_old(service, clock)
     sandbox.down = {"discovery", "jwks"}
     counted(service)
@@ -148,7 +150,9 @@ async def test_a_callback_during_an_outage_is_verified_from_the_cache(service: S
     assert counted(service) == {"discovery": 1, "token": 1, "jwks": 1, "userinfo": 1}
 
 
-async def test_a_callback_does_not_spend_its_time_on_a_silent_discovery(make_service: MakeService, clock: Clock) -> None:
+async def test_a_callback_does_not_spend_its_time_on_a_silent_discovery(
+    make_service: MakeService, clock: Clock
+) -> None:
     service = await make_service(http_timeout_seconds=7)
     started, back = await on_the_way_when_the_cache_turns_old(service, clock)
 
@@ -185,7 +189,9 @@ async def _with_unknown_keys(service: Service, provider: TamperedProvider) -> No
     counted(service)
 
 
-async def test_unknown_keys_cost_one_refetch_a_minute(service: Service, provider: TamperedProvider, clock: Clock) -> None:
+async def test_unknown_keys_cost_one_refetch_a_minute(
+    service: Service, provider: TamperedProvider, clock: Clock
+) -> None:
     await _with_unknown_keys(service, provider)
 
     for refetches in (1, 0, 0):
@@ -209,7 +215,9 @@ async def test_unknown_keys_at_once_cost_one_refetch(make_service: MakeService, 
 
     with service.sandbox.hold("jwks") as gate:
         callbacks = [
-            asyncio.create_task(until_answered(partial(service.send_callback, one["verification"]["user_id"], one, **back)))
+            asyncio.create_task(
+                until_answered(partial(service.send_callback, one["verification"]["user_id"], one, **back))
+            )
             for one, back in visits
         ]
         await arrivals(gate)

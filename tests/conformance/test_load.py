@@ -5,7 +5,9 @@ from tests.harness.service import Service
 from tests.harness.waiting import arrivals
 
 
-async def test_twenty_callbacks_at_once_fetch_discovery_and_keys_once(service: Service, make_service: MakeService) -> None:
+async def test_twenty_callbacks_at_once_fetch_discovery_and_keys_once(
+    service: Service, make_service: MakeService
+) -> None:
     users = [f"auth0|{n}" for n in range(20)]
     attempts = [await service.start(user) for user in users]
     visits = [await service.visit(one) for one in attempts]

@@ -95,8 +95,12 @@ HOMES = {
 }
 
 
-@pytest.mark.parametrize(("module", "moved"), [("discovery-openid-config", [*HOMES]), ("discovery-jwks-uri-keys", ["jwks_uri"])])
-async def test_endpoints_and_keys_come_from(service: Service, provider_host: ProviderHost, module: str, moved: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("module", "moved"), [("discovery-openid-config", [*HOMES]), ("discovery-jwks-uri-keys", ["jwks_uri"])]
+)
+async def test_endpoints_and_keys_come_from(
+    service: Service, provider_host: ProviderHost, module: str, moved: list[str]
+) -> None:
     paths = {name: f"/{module}/{name}" if name in moved else home for name, home in HOMES.items()}
 
     def relocated(document: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +108,9 @@ async def test_endpoints_and_keys_come_from(service: Service, provider_host: Pro
 
     provider = TamperedProvider(provider_host, service.sandbox)
     provider.alter("discovery", relocated)
-    provider_host.app = Relocated(provider, {DISCOVERY: DISCOVERY} | {paths[name]: home for name, home in HOMES.items()})
+    provider_host.app = Relocated(
+        provider, {DISCOVERY: DISCOVERY} | {paths[name]: home for name, home in HOMES.items()}
+    )
 
     await assert_accepted(service, "honest")
 

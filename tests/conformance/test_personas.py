@@ -141,7 +141,10 @@ BY_THE_PAYLOAD = {
     "payload-is-utf-16": "structure",
     "payload-with-a-lone-surrogate": "structure",
     "payload-nested-100000-deep": "structure",
-    **{f"duplicate-{name}": "structure" for name in ("iss", "aud", "sub", "nonce", "exp", "identity_id", "auth_overall_status")},
+    **{
+        f"duplicate-{name}": "structure"
+        for name in ("iss", "aud", "sub", "nonce", "exp", "identity_id", "auth_overall_status")
+    },
     **{f"{name}-{kind}": "structure" for name in TIMES for kind in ("infinity", "nan", "1e999")},
 }
 BY_THE_IDS = {
@@ -194,7 +197,16 @@ SETTINGS: dict[str, dict[str, Any]] = {"sig-es256": {"id_token_algorithms": "RS2
 
 def test_every_persona_is_in_one_of_the_tables() -> None:
     tables = (
-        *(ACCEPTABLE, NOT_STARTED, REFUSED_RESPONSES, BY_THE_HEADER, BY_THE_SIGNATURE, BY_NO_KEY, BY_THE_PAYLOAD, BY_THE_IDS),
+        *(
+            ACCEPTABLE,
+            NOT_STARTED,
+            REFUSED_RESPONSES,
+            BY_THE_HEADER,
+            BY_THE_SIGNATURE,
+            BY_NO_KEY,
+            BY_THE_PAYLOAD,
+            BY_THE_IDS,
+        ),
         *(NO_TOKEN_ANSWERS, NO_KEY_SETS, USERINFO_OF_OTHERS, UNUSABLE_USERINFO, STRANGE_TEXTS, FOUNDATION_PERSONAS),
     )
     assert sorted(name for table in tables for name in table) == sorted(PERSONAS)

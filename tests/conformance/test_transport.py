@@ -1,8 +1,8 @@
 """Every fault of the transport at each of the provider's endpoints, and what a login then comes to.
 
-Each login here is begun while the provider is well, and finished by a process that has asked the provider nothing yet: so
-discovery, token endpoint, keys and userinfo are asked in this order, up to the one that is at fault. What a verification comes
-to does not depend on the database, so one engine is enough.
+Each login here is begun while the provider is well, and finished by a process that has asked the provider nothing yet:
+so discovery, token endpoint, keys and userinfo are asked in this order, up to the one that is at fault. What a
+verification comes to does not depend on the database, so one engine is enough.
 """
 
 import asyncio
@@ -49,7 +49,12 @@ LONGEST_TIMEOUT = 7.0
 
 BackChannel = Literal["discovery", "token", "jwks", "userinfo"]
 ORDER: tuple[BackChannel, ...] = ("discovery", "token", "jwks", "userinfo")
-SPOKEN: dict[BackChannel, str] = {"discovery": "discovery", "token": "token endpoint", "jwks": "keys", "userinfo": "userinfo"}
+SPOKEN: dict[BackChannel, str] = {
+    "discovery": "discovery",
+    "token": "token endpoint",
+    "jwks": "keys",
+    "userinfo": "userinfo",
+}
 MEMBER: dict[BackChannel, str] = {"token": "token_endpoint", "jwks": "jwks_uri", "userinfo": "userinfo_endpoint"}
 
 at_each_endpoint = pytest.mark.parametrize("endpoint", ORDER)
@@ -176,7 +181,8 @@ ANSWERS: dict[str, tuple[Answer, str]] = {
     "a name twice": (lambda body: as_json(body[:-1] + b',"a":1,"a":2}'), NO_OBJECT),
     "NaN": (lambda body: as_json(body[:-1] + b',"a":NaN}'), NO_OBJECT),
     "not UTF-8": (lambda body: as_json(body[:-1] + b',"a":"\xff"}'), NO_OBJECT),
-    "nested without end": (lambda body: as_json(body[:-1] + b',"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), NO_OBJECT),
+    "nested without end": (lambda body: as_json(body[:-1] + b',"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    NO_OBJECT),
     "a number without end": (lambda body: as_json(body[:-1] + b',"a":' + b"9" * 500_000 + b"}"), NO_OBJECT),
     "a byte over 1 MiB": (lambda body: as_json(body.ljust(MIB + 1)), "answer over 1 MiB"),
     "compressed": (lambda body: compressed(gzip.compress(body), "gzip"), COMPRESSED),
@@ -202,7 +208,12 @@ ANSWERS: dict[str, tuple[Answer, str]] = {
 @at_each_endpoint
 @pytest.mark.parametrize(("answer", "words"), ANSWERS.values(), ids=ANSWERS)
 async def test_an_answer_that_is_none(
-    make_service: MakeService, provider: TamperedProvider, login: Login, endpoint: BackChannel, answer: Answer, words: str
+    make_service: MakeService,
+    provider: TamperedProvider,
+    login: Login,
+    endpoint: BackChannel,
+    answer: Answer,
+    words: str,
 ) -> None:
     service = await make_service()
     provider.rewrite(endpoint, answer)
@@ -293,7 +304,9 @@ async def test_a_redirect_to_the_same_server_is_not_followed(
     make_service: MakeService, provider: TamperedProvider, login: Login, endpoint: BackChannel, status: int
 ) -> None:
     service = await make_service()
-    provider.rewrite(endpoint, lambda body: as_json(body, status, {"Location": "/elsewhere", "Refresh": "0; url=/elsewhere"}))
+    provider.rewrite(
+        endpoint, lambda body: as_json(body, status, {"Location": "/elsewhere", "Refresh": "0; url=/elsewhere"})
+    )
 
     await assert_the_fault_is_an_outcome(service, login, endpoint, f"HTTP {status}")
 
@@ -357,7 +370,12 @@ BROKEN: dict[str, tuple[Script, str]] = {
 
 
 async def service_with(
-    make_service: MakeService, provider: TamperedProvider, host: ProviderHost, endpoint: BackChannel, wire: Wire, **settings: Any
+    make_service: MakeService,
+    provider: TamperedProvider,
+    host: ProviderHost,
+    endpoint: BackChannel,
+    wire: Wire,
+    **settings: Any,
 ) -> Service:
     """A service that finds one of the provider's endpoints at `wire`."""
     if endpoint == "discovery":
@@ -385,7 +403,9 @@ async def test_a_connection_that_breaks(
     words: str,
 ) -> None:
     async with Wire(script).listening() as wire:
-        service = await service_with(make_service, provider, provider_host, endpoint, wire, http_timeout_seconds=LONGEST_TIMEOUT)
+        service = await service_with(
+            make_service, provider, provider_host, endpoint, wire, http_timeout_seconds=LONGEST_TIMEOUT
+        )
         await assert_the_fault_is_an_outcome(service, login, endpoint, words)
         await assert_asked_once(provider, endpoint, wire)
         if endpoint == "discovery":
@@ -501,7 +521,9 @@ async def test_slow_tokens_and_keys_without_end_end_with_the_whole_callback(
 ) -> None:
     provider.rewrite("token", after(40))
     async with Wire(dripping(LARGE, b" ")).listening() as wire:
-        service = await service_with(make_service, provider, provider_host, "jwks", wire, http_timeout_seconds=LONGEST_TIMEOUT)
+        service = await service_with(
+            make_service, provider, provider_host, "jwks", wire, http_timeout_seconds=LONGEST_TIMEOUT
+        )
         decision = (await login.finish(service)).json()
 
         # The keys' own time-out, which would have named them, came too late.
@@ -553,7 +575,9 @@ async def test_after_fifty_callbacks_that_were_given_up_the_next_is_verified(
         attempts = [await service.start(USER) for _ in range(10)]
         visits = [await service.visit(one) for one in attempts]
         callbacks = (service.finish(USER, one, **back) for one, back in zip(attempts, visits, strict=True))
-        assert {gist(decision) for decision in await asyncio.gather(*callbacks)} == {("continue", "provider_unavailable")}
+        assert {gist(decision) for decision in await asyncio.gather(*callbacks)} == {
+            ("continue", "provider_unavailable")
+        }
 
     provider.rewrite("token", as_json)
     assert gist(await service.verify(USER)) == ("continue", "verified")

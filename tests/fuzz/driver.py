@@ -1,4 +1,6 @@
-"""What the state machine does: each step is done to the service and told to the model, and the two answers are compared."""
+"""What the state machine does: each step is done to the service and told to the model, and the two answers are
+compared.
+"""
 
 import asyncio
 from collections import Counter
@@ -86,7 +88,9 @@ class Token:
 
 
 class Driver:
-    """One service on a database of its own, with its provider, its browsers and its event loop; and the model beside it."""
+    """One service on a database of its own, with its provider, its browsers and its event loop; and the model beside
+    it.
+    """
 
     def __init__(self, host: ProviderHost, database_url: str, rules: Rules) -> None:
         self._runner = asyncio.Runner()
@@ -266,7 +270,9 @@ class Driver:
 
     async def reset(self, user: str, *, identity: bool) -> None:
         self.model.reset(user, identity=identity)
-        response = await self._service.admin.post(f"/v1/users/{quote(user, safe='')}/reset", json={"identity": identity})
+        response = await self._service.admin.post(
+            f"/v1/users/{quote(user, safe='')}/reset", json={"identity": identity}
+        )
         assert _status(response.json()) == self.model.status(user)
 
     async def erase(self, user: str) -> None:

@@ -1,4 +1,7 @@
-"""The OpenAPI document turned into requests, and the answers held against it. What is left out of the checks says why."""
+"""The OpenAPI document turned into requests, and the answers held against it.
+
+What is left out of the checks says why.
+"""
 
 from collections import defaultdict
 from typing import Any
@@ -25,8 +28,14 @@ OPERATIONS = [
     # A user whom the service has never met, or has erased, is answered with 200: he is not verified.
     {"include-operation-id": "getUserStatus", "checks": {"use_after_free": {"enabled": False}}},
     # What is withdrawn here is missed elsewhere: these two get users of their own.
-    {"include-operation-id": "eraseUser", "parameters": {"path.user_id": {"dictionary": "spare_users", "probability": 0.6}}},
-    {"include-operation-id": "resetUser", "parameters": {"path.user_id": {"dictionary": "spare_users", "probability": 0.6}}},
+    {
+        "include-operation-id": "eraseUser",
+        "parameters": {"path.user_id": {"dictionary": "spare_users", "probability": 0.6}},
+    },
+    {
+        "include-operation-id": "resetUser",
+        "parameters": {"path.user_id": {"dictionary": "spare_users", "probability": 0.6}},
+    },
 ]
 RESET = "/v1/users/{user_id}/reset"
 BROWSER_ROUTES = {"GET /v1/verifications/{verification_id}/launch", "GET /v1/callback"}

@@ -1,4 +1,6 @@
-"""What the contract says of one user after another, in plain values: no HTTP, no database, and none of the service's code."""
+"""What the contract says of one user after another, in plain values: no HTTP, no database, and none of the service's
+code.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -117,7 +119,10 @@ Exchange = Callable[[str], Verdict | str]
 
 @dataclass
 class Model:
-    """The users and their attempts. `now` is set from outside; `sent` counts how often each code went to the provider."""
+    """The users and their attempts.
+
+    `now` is set from outside; `sent` counts how often each code went to the provider.
+    """
 
     rules: Rules
     now: datetime
@@ -259,10 +264,16 @@ class Model:
     def _is_late(self, attempt: Attempt) -> bool:
         if attempt.status == "pending":
             return self.now >= attempt.expires_at
-        return attempt.status == "returned" and attempt.returned_at is not None and self.now >= attempt.returned_at + TOKEN_LASTS
+        return (
+            attempt.status == "returned"
+            and attempt.returned_at is not None
+            and self.now >= attempt.returned_at + TOKEN_LASTS
+        )
 
     def _begun_without_success(self, user: str, purpose: str) -> int:
-        """The attempts that were begun in the window and have not succeeded, since the last success and the last reset."""
+        """The attempts that were begun in the window and have not succeeded, since the last success and the last
+        reset.
+        """
         own = [attempt for attempt in self._of(user) if attempt.purpose == purpose]
         return sum(attempt.counted and attempt.created_at > self.now - ATTEMPT_WINDOW for attempt in own)
 

@@ -16,7 +16,10 @@ HOSTED = "auth0|hosted"
 
 @dataclass
 class Seeds:
-    """Values that exist or that were made here, by what a parameter calls them. `cookie` is that of the launched browser."""
+    """Values that exist or that were made here, by what a parameter calls them.
+
+    `cookie` is that of the launched browser.
+    """
 
     users: list[str] = field(default_factory=lambda: [STANDING, FAILED, HOSTED, RESET])
     spare_users: list[str] = field(default_factory=lambda: [RESET, ERASED])

@@ -1,4 +1,6 @@
-"""Logins, step-ups, repeats, mix-ups, resets, erasures and time in any order: the service never diverges from the model."""
+"""Logins, step-ups, repeats, mix-ups, resets, erasures and time in any order: the service never diverges from the
+model.
+"""
 
 import itertools
 from dataclasses import replace
@@ -89,7 +91,10 @@ class Machine(RuleBasedStateMachine):
     @rule(target=callbacks, returned=responses, other=responses, user=st.none() | USERS, what=MIXED_UP)
     def mix_up_two_callbacks(self, returned: Returned, other: Returned, user: str | None, what: set[str]) -> Callback:
         """The id and the user of one login with some of the parameters of another."""
-        parameters = {**returned.parameters, **{name: other.parameters[name] for name in what & other.parameters.keys()}}
+        parameters = {
+            **returned.parameters,
+            **{name: other.parameters[name] for name in what & other.parameters.keys()},
+        }
         callback = Callback(
             user or returned.started.user,
             returned.started.id,
@@ -132,7 +137,9 @@ class Machine(RuleBasedStateMachine):
         token_wait: float,
         meanwhile: str | None,
     ) -> Token | MultipleResults[Token]:
-        """Another browser may come back first, another user may be confirmed first, and in the end the page is loaded again."""
+        """Another browser may come back first, another user may be confirmed first, and in the end the page is loaded
+        again.
+        """
         visit = self.driver.act(self.driver.begin_hosted(who, ending))
         if visit is None:
             return multiple()
@@ -158,7 +165,9 @@ class Machine(RuleBasedStateMachine):
     @rule(visit=visits)
     def take_a_hosted_login_for_a_relay_login(self, visit: Visit) -> None:
         started, parameters = visit.returned.started, visit.returned.parameters
-        self.driver.act(self.driver.call_back(Callback(started.user, started.id, parameters, visit.returned, started.id)))
+        self.driver.act(
+            self.driver.call_back(Callback(started.user, started.id, parameters, visit.returned, started.id))
+        )
 
     @rule(target=tokens, visit=visits, browser=BROWSERS)
     def come_back(self, visit: Visit, browser: str) -> Token | MultipleResults[Token]:

@@ -1,4 +1,6 @@
-"""The OpenAPI document holds: what it allows is answered as it says, what it forbids is refused, and nobody gets past a key."""
+"""The OpenAPI document holds: what it allows is answered as it says, what it forbids is refused, and nobody gets past a
+key.
+"""
 
 from collections.abc import AsyncIterator
 

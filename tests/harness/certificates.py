@@ -28,7 +28,9 @@ class Authority:
         """A certificate for the name, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_named("server"), self._name, key.public_key(), until)
-        certificate = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False).sign(self._key, hashes.SHA256())
+        certificate = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False).sign(
+            self._key, hashes.SHA256()
+        )
         return certificate.public_bytes(_PEM), key.private_bytes(_PEM, PrivateFormat.PKCS8, NoEncryption())
 
 

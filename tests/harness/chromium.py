@@ -37,7 +37,8 @@ class Visit:
         page.on("request", self._asked)
 
     def _failed(self, request: Request) -> None:
-        # Whoever leaves a page early gives its icon up, which no state of the page waits for: that is not the page's doing.
+        # Whoever leaves a page early gives its icon up, which no state of the page waits for: that is not the page's
+        # doing.
         if not (request.failure == "net::ERR_ABORTED" and urlsplit(request.url).path.endswith("/icon.svg")):
             self.complaints.append(f"failed: {request.url}")
 

@@ -18,7 +18,8 @@ os.environ.setdefault("PGSSLMODE", "disable")
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
 TABLES = """
-SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables
+    WHERE schemaname = 'public' AND tablename <> 'alembic_version'
 """
 SHAPE = """
 SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
@@ -91,7 +92,10 @@ class PostgresDatabase:
         self._shape = ""
 
     def emptied(self) -> str:
-        """Its URL, without rows and without connections. If the last test changed more than rows, the database is made anew."""
+        """Its URL, without rows and without connections.
+
+        If the last test changed more than rows, the database is made anew.
+        """
         self._runner.run(self._empty())
         return on_postgres(self._name)
 

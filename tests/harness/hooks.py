@@ -84,7 +84,9 @@ def by_webhook(body: bytes, *secrets: str, at: float | None = None, message: str
 
 def by_zitadel(body: bytes, *secrets: str, at: float) -> dict[str, str]:
     """The header that ZITADEL sends: a signature for each secret."""
-    signatures = [hmac.new(secret.encode(), f"{int(at)}.".encode() + body, hashlib.sha256).hexdigest() for secret in secrets]
+    signatures = [
+        hmac.new(secret.encode(), f"{int(at)}.".encode() + body, hashlib.sha256).hexdigest() for secret in secrets
+    ]
     return {"ZITADEL-Signature": ",".join([f"t={int(at)}", *(f"v1={signature}" for signature in signatures)])}
 
 
@@ -120,7 +122,9 @@ class Tenant:
 
 
 class Vendors:
-    """The identity providers in front of one service, each with what it proves itself by; `exchanges` is what was said."""
+    """The identity providers in front of one service, each with what it proves itself by; `exchanges` is what was
+    said.
+    """
 
     def __init__(self, service: Service, key: SigningKey, clock: Clock) -> None:
         self.service = service

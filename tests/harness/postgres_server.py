@@ -54,7 +54,9 @@ class PostgresServer:
 
     def admit(self, *lines: str) -> None:
         """Let the superuser in from this machine, and beside it whom these lines of pg_hba.conf name."""
-        (self._folder / "data" / "pg_hba.conf").write_text("\n".join([*lines, "host all postgres 127.0.0.1/32 trust", ""]))
+        (self._folder / "data" / "pg_hba.conf").write_text(
+            "\n".join([*lines, "host all postgres 127.0.0.1/32 trust", ""])
+        )
         self._run("pg_ctl", "reload")
 
     def show(self, certificate: bytes, key: bytes) -> None:

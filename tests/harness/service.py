@@ -91,7 +91,10 @@ class Service:
         return query_of(response.headers["Location"])
 
     async def send_callback(self, user_id: str, started: Json | None, **parameters: Any) -> httpx.Response:
-        """What the caller hands in. Without `started` the caller's session is about the attempt that the token names."""
+        """What the caller hands in.
+
+        Without `started` the caller's session is about the attempt that the token names.
+        """
         body: Json = {"user_id": user_id, **parameters}
         if started:
             body["verification_id"] = started["verification"]["id"]

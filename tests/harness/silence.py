@@ -20,7 +20,9 @@ class Wire:
         self._whole.set()
 
     def forget(self) -> None:
-        """What is connected now stays silent for ever, as behind a firewall that has forgotten it; what comes is carried."""
+        """What is connected now stays silent for ever, as behind a firewall that has forgotten it; what comes is
+        carried.
+        """
         self._whole.clear()
         self._whole = asyncio.Event()
         self._whole.set()

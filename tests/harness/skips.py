@@ -1,4 +1,6 @@
-"""What was skipped is said at the end, by its reasons; where nothing may be (`REQUIRE_ALL=1`), it has failed: hooks of pytest."""
+"""What was skipped is said at the end, by its reasons; where nothing may be (`REQUIRE_ALL=1`), it has failed: hooks of
+pytest.
+"""
 
 import os
 from collections import Counter

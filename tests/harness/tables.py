@@ -15,7 +15,9 @@ on_postgresql_only = pytest.mark.parametrize("database_url", ["postgresql"], ind
 
 
 class Tables:
-    """A database, given by its URL or its service, read and changed behind the service's back with an engine of its own."""
+    """A database, given by its URL or its service, read and changed behind the service's back with an engine of its
+    own.
+    """
 
     def __init__(self, of: Service | str) -> None:
         self.url = of if isinstance(of, str) else of.settings.database_url.get_secret_value()
@@ -40,7 +42,9 @@ class Tables:
 
     async def attempts(self, user_id: str) -> list[dict[str, Any]]:
         """The user's attempts, oldest first."""
-        return await self.rows("SELECT * FROM verifications WHERE user_id = :user_id ORDER BY created_at", user_id=user_id)
+        return await self.rows(
+            "SELECT * FROM verifications WHERE user_id = :user_id ORDER BY created_at", user_id=user_id
+        )
 
     async def attempt_status(self, started: dict[str, Any]) -> str:
         """The stored status of an attempt, given the decision that started it."""

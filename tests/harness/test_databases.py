@@ -6,7 +6,9 @@ import pytest
 
 from tests.harness.databases import PostgresDatabase, migrated_template, postgres_or_skip
 
-COLUMNS = "SELECT string_agg(table_name || column_name, ' ') FROM information_schema.columns WHERE table_schema = 'public'"
+COLUMNS = (
+    "SELECT string_agg(table_name || column_name, ' ') FROM information_schema.columns WHERE table_schema = 'public'"
+)
 CONSTRAINTS = "SELECT count(*) FROM information_schema.table_constraints WHERE table_schema = 'public'"
 INDEXES = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'public'"
 CHANGES = {

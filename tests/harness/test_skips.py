@@ -21,7 +21,12 @@ def run(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(  # noqa: S603  our own test runner
         [sys.executable, "-m", "pytest", *options, "--rootdir", folder, folder],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            **environment,
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -31,7 +36,9 @@ def run(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
 def test_what_is_skipped_is_a_failure_where_nothing_may_be(tmp_path: Path) -> None:
     ran = run(tmp_path, REQUIRE_ALL="1")
     assert ran.returncode == 1
-    assert ran.stdout.partition("short test summary")[0].count("REQUIRE_ALL=1, and this was not run: no program") == len(SKIPPED)
+    assert ran.stdout.partition("short test summary")[0].count(
+        "REQUIRE_ALL=1, and this was not run: no program"
+    ) == len(SKIPPED)
     assert "1 failed, 1 passed, 1 xfailed, 3 errors" in ran.stdout
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from app.sandbox import Gate
 
 PATIENCE = 60.0
-"""Seconds that a test waits for what must come, on a machine as slow as you like: it decides nothing but when to give up."""
+"""Seconds that a test waits for what must come, on a machine as slow as you like: it decides nothing but when to give
+up.
+"""
 
 
 async def until(condition: Callable[[], bool]) -> None:

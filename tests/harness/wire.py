@@ -53,8 +53,8 @@ Script = Callable[[Call], Awaitable[None]]
 class Wire:
     """A server below HTTP: what it says on a connection is up to a script, byte by byte.
 
-    `requests` holds what it heard. `opened` and `ended` count its connections; one whose script says things without end is
-    ended only when the other end hangs up.
+    `requests` holds what it heard. `opened` and `ended` count its connections; one whose script says things without end
+    is ended only when the other end hangs up.
     """
 
     def __init__(self, script: Script) -> None:
@@ -141,7 +141,9 @@ async def keep_silent(call: Call) -> None:
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """TLS for 127.0.0.1 with a certificate that nobody trusts; the certificate stays in `folder`, as certificate.pem."""
+    """TLS for 127.0.0.1 with a certificate that nobody trusts; the certificate stays in `folder`, as
+    certificate.pem.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

@@ -1,7 +1,7 @@
 """The HTTP that the pages of docs/integrations show, held against what was really said.
 
-A page shows an exchange as a block of `http`: method and path, the request's JSON, the status, the answer's JSON. "…" stands for
-any text. A request is shown whole; of an answer, members may be left out.
+A page shows an exchange as a block of `http`: method and path, the request's JSON, the status, the answer's JSON. "…"
+stands for any text. A request is shown whole; of an answer, members may be left out.
 """
 
 import json
@@ -64,7 +64,9 @@ def _is(shown: Exchange, real: Exchange) -> bool:
 
 def _fits(shown: Any, real: Any) -> bool:
     if isinstance(shown, dict):
-        return isinstance(real, dict) and all(name in real and _fits(value, real[name]) for name, value in shown.items())
+        return isinstance(real, dict) and all(
+            name in real and _fits(value, real[name]) for name, value in shown.items()
+        )
     if isinstance(shown, list):
         return isinstance(real, list) and len(shown) == len(real) and all(map(_fits, shown, real))
     if isinstance(shown, str) and "…" in shown:

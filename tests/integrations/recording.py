@@ -16,7 +16,9 @@ from tests.integrations.documents import Exchange
 
 @dataclass
 class Recording:
-    """What was said; where `away` is set, the relay hangs up on whoever asks, and `instead` answers in the service's place."""
+    """What was said; where `away` is set, the relay hangs up on whoever asks, and `instead` answers in the service's
+    place.
+    """
 
     url: str = ""
     exchanges: list[Exchange] = field(default_factory=list)
@@ -58,7 +60,10 @@ def recording(service: str) -> Iterator[Recording]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with httpx.Client(timeout=PATIENCE, verify=NO_TLS) as client, ThreadingHTTPServer(("127.0.0.1", 0), Relay) as server:
+    with (
+        httpx.Client(timeout=PATIENCE, verify=NO_TLS) as client,
+        ThreadingHTTPServer(("127.0.0.1", 0), Relay) as server,
+    ):
         recorded.url = f"http://127.0.0.1:{server.server_port}"
         thread = Thread(target=server.serve_forever)
         thread.start()

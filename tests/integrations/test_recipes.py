@@ -28,7 +28,8 @@ WAITING_FETCH = """
 const { spawnSync } = require("node:child_process");
 const script = "fetch(process.argv[1], JSON.parse(process.argv[2])).then(async (a) =>" +
   "console.log(JSON.stringify({ status: a.status, body: await a.text() })))";
-const fetch = (url, options) => JSON.parse(spawnSync(process.execPath, ["-e", script, url, JSON.stringify(options)]).stdout);
+const fetch = (url, options) =>
+  JSON.parse(spawnSync(process.execPath, ["-e", script, url, JSON.stringify(options)]).stdout);
 """
 
 

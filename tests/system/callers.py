@@ -56,11 +56,16 @@ class Caller:
         started = response.json()
         address = started["redirect_url"].partition("?")[0]
         back = httpx.get(
-            address, params={**query_of(started["redirect_url"]), "outcome": "verified"}, timeout=PATIENCE, verify=NO_TLS
+            address,
+            params={**query_of(started["redirect_url"]), "outcome": "verified"},
+            timeout=PATIENCE,
+            verify=NO_TLS,
         )
         arrived = query_of(back.headers["Location"])
         verification_id = started["verification"]["id"]
-        return Login(verification_id, {"user_id": user_id, "verification_id": verification_id, **arrived}, arrived["code"])
+        return Login(
+            verification_id, {"user_id": user_id, "verification_id": verification_id, **arrived}, arrived["code"]
+        )
 
 
 class Load:

@@ -25,7 +25,11 @@ class Deployment:
 @contextmanager
 def deployed(workers: int) -> Iterator[Deployment]:
     """So many processes on a PostgreSQL database where a server is found, else on a SQLite file."""
-    with tempfile.TemporaryDirectory(prefix="idv-") as folder, ProviderHost().running() as host, _database() as (name, url):
+    with (
+        tempfile.TemporaryDirectory(prefix="idv-") as folder,
+        ProviderHost().running() as host,
+        _database() as (name, url),
+    ):
         client = Client(
             SETTINGS["INCODE_CLIENT_ID"], SETTINGS["INCODE_CLIENT_SECRET"], "system tests", (SETTINGS["REDIRECT_URI"],)
         )

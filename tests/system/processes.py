@@ -146,7 +146,9 @@ class Workplace:
     def run_in_terminal(
         self, *arguments: str, settings: Mapping[str, str], typed: str = "", columns: int = 200
     ) -> tuple[int, str]:
-        """Run a command in a terminal of its own, with what a person types there; its exit code and all that is shown."""
+        """Run a command in a terminal of its own, with what a person types there; its exit code and all that is
+        shown.
+        """
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         with open(ours, "r+b", buffering=0) as screen:
@@ -174,7 +176,9 @@ class Workplace:
     def running(
         self, *arguments: str, settings: Mapping[str, str] | None = None, through: Sequence[str] = ()
     ) -> Iterator[Running]:
-        """A command that stays up while the block runs; `through` is a command that prepares the process and becomes ours."""
+        """A command that stays up while the block runs; `through` is a command that prepares the process and becomes
+        ours.
+        """
         stdout, stderr = (self._outputs / f"{len(list(self._outputs.iterdir()))}.{name}" for name in ("out", "err"))
         with (
             stdout.open("wb") as out,
@@ -197,7 +201,9 @@ class Workplace:
 
 
 @contextlib.contextmanager
-def serving(work: Workplace, *options: str, through: Sequence[str] = (), **settings: str) -> Iterator[tuple[Running, str]]:
+def serving(
+    work: Workplace, *options: str, through: Sequence[str] = (), **settings: str
+) -> Iterator[tuple[Running, str]]:
     """The service and its address, once it answers."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"

@@ -1,4 +1,6 @@
-"""What the containers run, run on this machine: the compose file's commands and environments, with addresses of our own."""
+"""What the containers run, run on this machine: the compose file's commands and environments, with addresses of our
+own.
+"""
 
 import json
 import re
@@ -30,7 +32,9 @@ class Composition:
     def __init__(self, variables: Mapping[str, str], secrets: Path, replaced: Mapping[str, str]) -> None:
         self._replaced = {"/run/secrets": str(secrets), **replaced}
         self.variables = {name: self._here(value) for name, value in variables.items()}
-        self._services = {name: filled_in(service, self.variables) for name, service in composition()["services"].items()}
+        self._services = {
+            name: filled_in(service, self.variables) for name, service in composition()["services"].items()
+        }
 
     def command(self, service: str) -> list[str]:
         given = self._services[service].get("command") or json.loads(last(IMAGE, "CMD"))
@@ -75,7 +79,10 @@ def verify_a_person(service: httpx.Client) -> dict[str, Any]:
         back = browser.get(chosen.headers["Location"])
         at_the_end = browser.get(back.headers["Location"])
     assert (at_the_end.status_code, at_the_end.url.path) == (200, "/docs")
-    in_hand = {"verification_id": started["verification"]["id"], "session_token": at_the_end.url.params["session_token"]}
+    in_hand = {
+        "verification_id": started["verification"]["id"],
+        "session_token": at_the_end.url.params["session_token"],
+    }
     finished = service.post("/v1/callback", json={"user_id": "ana", **in_hand})
     answer: dict[str, Any] = finished.json()
     return answer
@@ -108,11 +115,15 @@ def test_the_sandbox_profile_verifies_a_made_up_person(work: Workplace, database
     with (
         running(work, ours, "sandbox", sandbox_port) as sandbox,
         running(work, ours, "idv", service_port) as service,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE, verify=NO_TLS) as client,
+        httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE, verify=NO_TLS
+        ) as client,
     ):
         sandbox.wait_until(lambda: answers(sandbox_url, 200), "the sandbox")
         service.wait_until(lambda: answers(f"{url}/readyz", 200), "the service")
-        assert health(work, service_port) == health(work, service_port, "/readyz") == health(work, sandbox_port, "/") == 0
+        assert (
+            health(work, service_port) == health(work, service_port, "/readyz") == health(work, sandbox_port, "/") == 0
+        )
         assert health(work, service_port, "/v1/nowhere") != 0
         answer = verify_a_person(client)
         assert (answer["action"], answer["reason"]) == ("continue", "verified")

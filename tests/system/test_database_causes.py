@@ -31,7 +31,9 @@ def server() -> Iterator[PostgresServer]:
             "CREATE DATABASE full_up CONNECTION LIMIT 0",
         )
         server.admit(
-            "hostssl all tls 127.0.0.1/32 trust", "host all ana 127.0.0.1/32 scram-sha-256", "host all ghost 127.0.0.1/32 trust"
+            "hostssl all tls 127.0.0.1/32 trust",
+            "host all ana 127.0.0.1/32 scram-sha-256",
+            "host all ghost 127.0.0.1/32 trust",
         )
         yield server
 
@@ -60,7 +62,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("url", "cause"), CASES.items(), ids=lambda value: value.code if isinstance(value, Cause) else "")
+@pytest.mark.parametrize(
+    ("url", "cause"), CASES.items(), ids=lambda value: value.code if isinstance(value, Cause) else ""
+)
 async def test_it_is_told_by_its_own_words(server: PostgresServer, url: str, cause: Cause) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -92,7 +96,9 @@ def test_the_commands_say_it(server: PostgresServer, work: Workplace, command: s
     assert "wrong-word" not in said
 
 
-def test_a_service_that_starts_writes_it_into_its_log_and_says_it_when_asked(server: PostgresServer, work: Workplace) -> None:
+def test_a_service_that_starts_writes_it_into_its_log_and_says_it_when_asked(
+    server: PostgresServer, work: Workplace
+) -> None:
     at = f"127.0.0.1:{server.port}"
     with serving(work, DATABASE_URL=f"postgres://ana:wrong-word@{at}/idv") as (service, url):
         service.wait_until(lambda: '"cause": "wrong_password"' in service.output, "the cause in the log")

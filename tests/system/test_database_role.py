@@ -24,7 +24,12 @@ def address(tmp_path: Path) -> Iterator[str]:
     with own_server() as server:
         place = server.url.rpartition("@")[2].partition("/")[0]
         host, _, port = place.partition(":")
-        environment = {"PATH": os.environ["PATH"], "PGHOST": host, "PGPORT": port, "POSTGRES_PASSWORD_FILE": str(secret)}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PGHOST": host,
+            "PGPORT": port,
+            "POSTGRES_PASSWORD_FILE": str(secret),
+        }
         ran = subprocess.run(  # noqa: S603  our own script
             [REPOSITORY / "deploy/database-role.sh"],
             env=environment,
@@ -52,7 +57,10 @@ async def test_the_role_owns_one_database_and_nothing_else(address: str, work: W
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await service.execute(forbidden)
-        assert await service.fetchval("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'idv'") == "UTF8"
+        assert (
+            await service.fetchval("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'idv'")
+            == "UTF8"
+        )
     finally:
         await service.close()
     with pytest.raises(asyncpg.InsufficientPrivilegeError):

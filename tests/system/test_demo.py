@@ -108,7 +108,9 @@ def test_it_stays_up_beside_busy_ports_and_prints_one_address_where_acme_logs_pe
     assert list(work.folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("through", [(), after("trap '' INT")], ids=["from a terminal", "in the background of a script"])
+@pytest.mark.parametrize(
+    "through", [(), after("trap '' INT")], ids=["from a terminal", "in the background of a script"]
+)
 def test_it_ends_cleanly_when_it_is_told_to(work: Workplace, through: tuple[str, ...]) -> None:
     """A shell without job control starts background commands with SIGINT ignored; SIGTERM is what ends them."""
     with work.running("demo", through=through) as demo:

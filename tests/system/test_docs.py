@@ -108,7 +108,9 @@ async def test_an_administrator_can_try_the_audit_out(chromium: str, demo: tuple
 
 
 @pytest.mark.parametrize("path", ["docs", "redoc"])
-async def test_on_a_phone_nothing_is_wider_than_the_screen(chromium: str, demo: tuple[str, dict[str, str]], path: str) -> None:
+async def test_on_a_phone_nothing_is_wider_than_the_screen(
+    chromium: str, demo: tuple[str, dict[str, str]], path: str
+) -> None:
     service, _ = demo
     async with visiting(chromium) as visit:
         page = visit.page

@@ -80,14 +80,18 @@ def _knows_init_state() -> bool:
 
 
 @contextmanager
-def entry(folder: Path, *containers: Container, per_source: int = 200) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def entry(
+    folder: Path, *containers: Container, per_source: int = 200
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A running HAProxy, and its address."""
     haproxy = program_or_skip("haproxy")
     port = free_port()
     file = folder / "haproxy.cfg"
     file.write_text(configuration(port, [container.address for container in containers]))
     environment = {"IDV_CONNECTIONS_PER_SOURCE": str(per_source)}
-    with subprocess.Popen([haproxy, "-W", "-db", "-f", str(file)], env=environment, stderr=subprocess.DEVNULL) as process:  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
+        [haproxy, "-W", "-db", "-f", str(file)], env=environment, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             eventually(lambda: _listens(port), "the entry")
             yield f"http://127.0.0.1:{port}", process
@@ -146,7 +150,9 @@ def _sends_nothing_to(container: Container, url: str) -> bool:
 
 
 def test_every_answer_of_the_entry_itself_is_a_problem_of_its_status() -> None:
-    answers = re.findall(r"http-error status (\d+) content-type (\S+) lf-string '([^']+)'(.*)", read("deploy/haproxy.cfg"))
+    answers = re.findall(
+        r"http-error status (\d+) content-type (\S+) lf-string '([^']+)'(.*)", read("deploy/haproxy.cfg")
+    )
     assert [status for status, *_ in answers] == ["408", "502", "503", "504"]
     for number, media_type, text, headers in answers:
         problem = json.loads(text)

@@ -31,7 +31,9 @@ async def test_one_callback_a_hundred_times_at_once_is_exchanged_once_and_answer
             timeout=PATIENCE,
             limits=httpx.Limits(max_connections=TIMES, max_keepalive_connections=0),
         ) as client:
-            callbacks = [partial(client.post, f"{urls[n % services]}/v1/callback", json=login.callback) for n in range(TIMES)]
+            callbacks = [
+                partial(client.post, f"{urls[n % services]}/v1/callback", json=login.callback) for n in range(TIMES)
+            ]
             responses = await asyncio.gather(*(until_answered(callback) for callback in callbacks))
         status = caller.status("ana").json()
 

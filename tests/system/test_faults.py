@@ -1,4 +1,6 @@
-"""Faults that happen in earnest: a worker that is killed, a database that stops, a disk that is full, an order to end."""
+"""Faults that happen in earnest: a worker that is killed, a database that stops, a disk that is full, an order to
+end.
+"""
 
 import asyncio
 import os
@@ -68,7 +70,12 @@ async def what_a_killed_worker_leaves(caller: Caller, provider: Sandbox, login: 
 
     tables = Tables(database_url)
     long_ago = tables.moment(datetime.now(UTC) - INTERRUPTED_AFTER - timedelta(seconds=1))
-    assert await tables.change("UPDATE verifications SET exchange_started_at = :at WHERE id = :id", at=long_ago, id=login.id) == 1
+    assert (
+        await tables.change(
+            "UPDATE verifications SET exchange_started_at = :at WHERE id = :id", at=long_ago, id=login.id
+        )
+        == 1
+    )
     repeated = caller.finish(login)
     assert (repeated.status_code, repeated.json()["reason"]) == (200, "callback_interrupted")
     assert caller.finish(login).json() == repeated.json()
@@ -211,7 +218,9 @@ async def test_a_full_disk_is_told_of_and_used_again_when_there_is_room(
     assert await Tables(connected["DATABASE_URL"]).rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root is not held by modes without setpriv")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root is not held by modes without setpriv"
+)
 @on_sqlite_only
 @pytest.mark.parametrize("whole_folder", [False, True], ids=["file", "folder"])
 async def test_a_file_that_may_only_be_read_is_told_of_and_used_again_when_it_may_be_written(

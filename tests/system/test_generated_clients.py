@@ -1,4 +1,6 @@
-"""Clients that others generate of `/openapi.json`, one in Python and one in TypeScript, know what an answer asks of them."""
+"""Clients that others generate of `/openapi.json`, one in Python and one in TypeScript, know what an answer asks of
+them.
+"""
 
 import json
 import os
@@ -30,7 +32,8 @@ import httpx
 from gateway import AuthenticatedClient
 from gateway.api.users import get_user_status
 from gateway.api.verify import finish_verification, start_verification
-from gateway.models import CallbackBody, ContinueView, FailureCode, RedirectView, ReasonToGoOn, ReasonToVerify, StartBody
+from gateway.models import CallbackBody, ContinueView, FailureCode, ReasonToGoOn, ReasonToVerify
+from gateway.models import RedirectView, StartBody
 
 url, key = sys.argv[1:]
 client = AuthenticatedClient(base_url=url, token=key)
@@ -121,14 +124,25 @@ def in_python(*command: str) -> Sequence[str]:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_generated_client_in_python_logs_people_in(work: Workplace, connected: dict[str, str], tmp_path: Path) -> None:
+def test_a_generated_client_in_python_logs_people_in(
+    work: Workplace, connected: dict[str, str], tmp_path: Path
+) -> None:
     uv = str(IDV.parent / "uv")
     skip_without(uv, *in_python("openapi-python-client", "--version"), folder=tmp_path)
     (tmp_path / "login.py").write_text(LOGIN_IN_PYTHON, encoding="utf-8")
     with serving(work, **connected) as (_, url):
         document = httpx.get(f"{url}/openapi.json", timeout=PATIENCE, verify=NO_TLS)
         (tmp_path / "openapi.json").write_bytes(document.content)
-        generate = ("generate", "--path", "openapi.json", "--output-path", "gateway", "--meta", "none", "--fail-on-warning")
+        generate = (
+            "generate",
+            "--path",
+            "openapi.json",
+            "--output-path",
+            "gateway",
+            "--meta",
+            "none",
+            "--fail-on-warning",
+        )
         succeed(uv, *in_python("openapi-python-client", *generate), folder=tmp_path)
         said = succeed(uv, *in_python("python", "login.py", url, IDP_KEY), folder=tmp_path)
     assert said == "both logins are finished\n"
@@ -142,4 +156,15 @@ def test_generated_types_in_typescript_tell_an_answer_by_its_action(tmp_path: Pa
     (tmp_path / "login.ts").write_text(LOGIN_IN_TYPESCRIPT, encoding="utf-8")
     generate = ("openapi-typescript", "openapi.json", "--output", "gateway.ts")
     succeed(npx, "--yes", *TYPESCRIPT_GENERATOR, *generate, folder=tmp_path)
-    succeed(npx, "--yes", *TYPESCRIPT_GENERATOR, "tsc", "--noEmit", "--strict", "--target", "es2022", "login.ts", folder=tmp_path)
+    succeed(
+        npx,
+        "--yes",
+        *TYPESCRIPT_GENERATOR,
+        "tsc",
+        "--noEmit",
+        "--strict",
+        "--target",
+        "es2022",
+        "login.ts",
+        folder=tmp_path,
+    )

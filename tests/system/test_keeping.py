@@ -46,12 +46,24 @@ def test_check_finds_nothing_wrong(work: Workplace, settings: dict[str, str]) ->
         ({"INCODE_SERVER_URL": "http://127.0.0.1:9"}, ["the connection was refused", "Look at INCODE_SERVER_URL"]),
         ({"SCOPES": "openid telepathy"}, ["does not list telepathy", "SCOPES"]),
         ({"ID_TOKEN_ALGORITHMS": "ES256"}, ["1 keys, none for ID_TOKEN_ALGORITHMS", "Look at ID_TOKEN_ALGORITHMS"]),
-        ({"INCODE_CLIENT_SECRET": "another-secret"}, ["client: is not accepted by the token endpoint: invalid_client", *CLIENT]),
-        ({"INCODE_CLIENT_ID": "another-client"}, ["client: is not accepted by the token endpoint: invalid_client", *CLIENT]),
+        (
+            {"INCODE_CLIENT_SECRET": "another-secret"},
+            ["client: is not accepted by the token endpoint: invalid_client", *CLIENT],
+        ),
+        (
+            {"INCODE_CLIENT_ID": "another-client"},
+            ["client: is not accepted by the token endpoint: invalid_client", *CLIENT],
+        ),
         ({"PUBLIC_URL": "http://idv.example", "ALLOW_HTTP": "true"}, ["PUBLIC_URL: is plain http", "Use https"]),
         ({"REDIRECT_URI": "http://idp.example/x", "ALLOW_HTTP": "true"}, ["REDIRECT_URI: is plain http", "Use https"]),
-        ({"DATABASE_URL": "sqlite+aiosqlite:////nowhere/idv.db"}, ["database: is a file that may not be opened", "DATABASE_URL"]),
-        ({"DATABASE_URL": "postgresql+asyncpg://u:hush@127.0.0.1:9/x"}, ["database: does not listen there", "DATABASE_URL"]),
+        (
+            {"DATABASE_URL": "sqlite+aiosqlite:////nowhere/idv.db"},
+            ["database: is a file that may not be opened", "DATABASE_URL"],
+        ),
+        (
+            {"DATABASE_URL": "postgresql+asyncpg://u:hush@127.0.0.1:9/x"},
+            ["database: does not listen there", "DATABASE_URL"],
+        ),
     ],
 )
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -148,7 +160,11 @@ def test_an_empty_database_has_nothing_to_keep(work: Workplace, settings: dict[s
 
 def test_a_user_and_the_attempts_are_shown_as_json(work: Workplace, settings: dict[str, str]) -> None:
     shown = json.loads(work.run("user", "samlp|tenant|http://x/y", "--json", settings=settings).stdout)
-    assert (shown["user_id"], shown["reason"], shown["app_metadata"]) == ("samlp|tenant|http://x/y", "never_verified", {})
+    assert (shown["user_id"], shown["reason"], shown["app_metadata"]) == (
+        "samlp|tenant|http://x/y",
+        "never_verified",
+        {},
+    )
     assert work.run("verifications", "--status", "lost", settings=settings).returncode == 2
 
 

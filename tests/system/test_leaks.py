@@ -22,8 +22,26 @@ from tests.harness.waiting import PATIENCE
 from tests.system.processes import ADMIN_KEY, IDP_KEY, SETTINGS, Running, Workplace, answers, free_port
 
 RETURN_TO = "https://tenant.example/back"
-PRIVATE_PARAMETERS = ("code", "code_verifier", "client_secret", "login_hint", "person", "nonce", "state", "session_token")
-PRIVATE_MEMBERS = ("access_token", "id_token", "name", "given_name", "family_name", "email", "birthdate", "phone_number")
+PRIVATE_PARAMETERS = (
+    "code",
+    "code_verifier",
+    "client_secret",
+    "login_hint",
+    "person",
+    "nonce",
+    "state",
+    "session_token",
+)
+PRIVATE_MEMBERS = (
+    "access_token",
+    "id_token",
+    "name",
+    "given_name",
+    "family_name",
+    "email",
+    "birthdate",
+    "phone_number",
+)
 HOSTILE = "<script>alert('Hostile-4711')</script>\r\nSet-Cookie: a=b\0\x1b[31m\u202e "
 
 
@@ -71,8 +89,12 @@ class Flows:
     def __init__(self, url: str, sandbox: Sandbox, service: Running) -> None:
         self.sandbox = sandbox
         self.service = service
-        self.idp = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {IDP_KEY}"}, timeout=PATIENCE, verify=NO_TLS)
-        self.admin = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS)
+        self.idp = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {IDP_KEY}"}, timeout=PATIENCE, verify=NO_TLS
+        )
+        self.admin = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS
+        )
         self.browser = httpx.Client(timeout=PATIENCE, verify=NO_TLS)
         self.users: list[str] = []
         self.refusals: list[str] = []
@@ -138,7 +160,11 @@ class Flows:
             ("GET", f"/v1/callback?state={private}&state={private}", {}),
             ("GET", f"/v1/verifications/{private}/launch?state={private}", {"headers": {"Cookie": f"a={private}"}}),
             ("POST", "/v1/verifications", {"json": {"user_id": private, "email": 7, private: private}}),
-            ("POST", "/v1/verifications", {"json": {"user_id": user, "return_to": f"https://{private}/", "flow": "hosted"}}),
+            (
+                "POST",
+                "/v1/verifications",
+                {"json": {"user_id": user, "return_to": f"https://{private}/", "flow": "hosted"}},
+            ),
             ("POST", "/v1/callback", {"json": {"user_id": user, "state": private, "code": private}}),
             ("POST", "/v1/callback", {"json": {"user_id": user, "verification_id": private, "code": private}}),
             ("GET", "/v1/audit", {"params": {"user_id": private, "action": private}}),
@@ -163,11 +189,15 @@ class Flows:
         found: list[Json] = []
         cursor = None
         while True:
-            page = self.admin.get("/v1/verifications", params={"limit": 100, **({"cursor": cursor} if cursor else {})}).json()
+            page = self.admin.get(
+                "/v1/verifications", params={"limit": 100, **({"cursor": cursor} if cursor else {})}
+            ).json()
             found += [item["error"] for item in page["items"]]
             if not (cursor := page["next_cursor"]):
                 break
-        records = (self.admin.get(f"/v1/users/{user.replace('|', '%7C')}").json()["app_metadata"] for user in self.users)
+        records = (
+            self.admin.get(f"/v1/users/{user.replace('|', '%7C')}").json()["app_metadata"] for user in self.users
+        )
         return [*found, *(record.get("incode_idv_error") for record in records)]
 
 
@@ -204,7 +234,9 @@ def flows(work: Workplace, provider_host: ProviderHost, eavesdropper: tuple[Sand
             yield flows
 
 
-def test_nothing_private_is_logged_measured_or_repeated(flows: Flows, eavesdropper: tuple[Sandbox, Eavesdropper]) -> None:
+def test_nothing_private_is_logged_measured_or_repeated(
+    flows: Flows, eavesdropper: tuple[Sandbox, Eavesdropper]
+) -> None:
     for outcome in OUTCOMES:
         flows.relay(outcome, times=2)
         flows.hosted(outcome)
@@ -226,7 +258,11 @@ def test_nothing_private_is_logged_measured_or_repeated(flows: Flows, eavesdropp
         "a refusal": "\n".join(flows.refusals),
         "a stored error": json.dumps(errors, ensure_ascii=False),
     }
-    secrets = {IDP_KEY, ADMIN_KEY, *(SETTINGS[name] for name in ("INCODE_CLIENT_SECRET", "REDIRECT_SECRET", "ENCRYPTION_KEYS"))}
+    secrets = {
+        IDP_KEY,
+        ADMIN_KEY,
+        *(SETTINGS[name] for name in ("INCODE_CLIENT_SECRET", "REDIRECT_SECRET", "ENCRYPTION_KEYS")),
+    }
     private = {value for value in secrets | eavesdropper[1].heard if len(value) > 2} | {"private", "another-private"}
     assert len(private) > 500
     assert written["the log"].count('"route":"/v1/callback"'.replace(":", ": ")) > 100

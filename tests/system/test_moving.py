@@ -1,4 +1,6 @@
-"""Moving in from the Action, moving up from SQLite, and looking up: `idv import`, `copy`, `export`, `audit`, `check`."""
+"""Moving in from the Action, moving up from SQLite, and looking up: `idv import`, `copy`, `export`, `audit`,
+`check`.
+"""
 
 import gzip
 import json
@@ -123,7 +125,9 @@ def verified(user_id: str, *, name: str = "Ana Ruiz", **members: Any) -> str:
     """A line of a person's own list."""
     evidence = {"identity_id": f"id of {user_id}", "auth_overall_status": "OK", "pii": {"name": name}}
     kept = {"incode_idv_completed": True, "incode_idv_completed_at": "2026-04-01T12:00:00Z", "incode_idv": evidence}
-    return json.dumps({"user_id": user_id, "app_metadata": {**kept, "incode_identity_id": f"id of {user_id}", **members}})
+    return json.dumps(
+        {"user_id": user_id, "app_metadata": {**kept, "incode_identity_id": f"id of {user_id}", **members}}
+    )
 
 
 async def test_a_bad_line_is_named_by_its_number_and_the_rest_goes_on(
@@ -186,7 +190,11 @@ def test_of_a_file_that_breaks_off_the_beginning_is_imported_and_the_end_is_aske
     (work.folder / "whole.gz").write_bytes(whole)
     again = json.loads(work.run("import", "whole.gz", "--json", settings=settings).stdout)
     assert (again["added"], again["on_file"]) == (3000 - report["added"], report["added"])
-    assert work.run("check", "--records", settings=settings).stdout.splitlines()[-1].endswith("records: 3000, all of them, hold")
+    assert (
+        work.run("check", "--records", settings=settings)
+        .stdout.splitlines()[-1]
+        .endswith("records: 3000, all of them, hold")
+    )
 
 
 @on_sqlite_only
@@ -221,7 +229,9 @@ async def everything(url: str) -> dict[str, list[tuple[Any, ...]]]:
     found: dict[str, list[tuple[Any, ...]]] = {}
     for table in ("users", "verifications", "audit", "keyring"):
         rows = await tables.rows(f"SELECT * FROM {table}")  # noqa: S608  our own names
-        found[table] = sorted(tuple(str(row[name]) for name in sorted(row) if _is_text(name, row[name])) for row in rows)
+        found[table] = sorted(
+            tuple(str(row[name]) for name in sorted(row) if _is_text(name, row[name])) for row in rows
+        )
     return found
 
 
@@ -298,7 +308,8 @@ async def test_an_interrupted_copy_leaves_nothing_behind_and_says_how_to_begin_a
         "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3600); RETURN NEW; END'"
     )
     await tables.change(
-        "CREATE TRIGGER dawdle BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.user_id = 'user 3000') EXECUTE FUNCTION dawdle()"
+        "CREATE TRIGGER dawdle BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.user_id = 'user 3000') EXECUTE FUNCTION "
+        "dawdle()"
     )
     with work.running("copy", "--to", target, settings=settings) as copying:
         while not await tables.rows(SLEEPING.format("1")):
@@ -343,7 +354,9 @@ async def test_all_that_is_on_file_about_a_user_is_one_document_with_the_meaning
     assert set(exporting.RECORD) >= set(document["record"])
 
 
-async def test_attempts_are_found_by_the_face_and_by_time(work: Workplace, settings: dict[str, str], service: Service) -> None:
+async def test_attempts_are_found_by_the_face_and_by_time(
+    work: Workplace, settings: dict[str, str], service: Service
+) -> None:
     first = await service.verify("one", person="ana@example.com")
     second = await service.verify("two", person="ana@example.com")
     await service.verify("three", person="eve@example.com")

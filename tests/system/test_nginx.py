@@ -24,7 +24,9 @@ from tests.system.processes import IDP_KEY, REPOSITORY, Workplace, answers, even
 
 RETURN_TO = "https://tenant.example/continue"
 STOCK = "location /idv/ { proxy_pass http://127.0.0.1:8000/; }"
-[DOCUMENTED] = re.findall(r"```nginx\n(.*?)```", (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8"), re.DOTALL)
+[DOCUMENTED] = re.findall(
+    r"```nginx\n(.*?)```", (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8"), re.DOTALL
+)
 LONGEST = 2048
 
 Behind = Callable[[str], str]

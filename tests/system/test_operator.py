@@ -156,7 +156,9 @@ async def test_the_end_of_a_verification_follows_the_settings(
 
 
 @on_sqlite_only
-async def test_an_error_of_another_version_is_told_of_as_one(work: Workplace, settings: dict[str, str], service: Service) -> None:
+async def test_an_error_of_another_version_is_told_of_as_one(
+    work: Workplace, settings: dict[str, str], service: Service
+) -> None:
     failure = {"code": "telepathy_failed", "description": "ana@private.example"}
     await put_on_file(service, failure=failure, error="telepathy_failed: ana@private.example")
     shown = fields(work.run_in_terminal("user", USER, settings=settings)[1])
@@ -183,7 +185,9 @@ async def test_a_user_as_json_is_what_the_api_answers_and_the_newest_attempts(
     assert "access_token" not in ran.stdout
 
 
-async def test_nothing_personal_is_shown_unasked_in_any_form(work: Workplace, settings: dict[str, str], service: Service) -> None:
+async def test_nothing_personal_is_shown_unasked_in_any_form(
+    work: Workplace, settings: dict[str, str], service: Service
+) -> None:
     await service.verify(USER)
     status = await service.status(USER)
     pii = next(iter(status["claims"].values()))["pii"]
@@ -213,7 +217,9 @@ async def test_a_pipe_gets_what_a_terminal_shows(work: Workplace, settings: dict
         assert json.loads(written)
 
 
-async def test_the_attempts_are_listed_newest_first(work: Workplace, settings: dict[str, str], service: Service) -> None:
+async def test_the_attempts_are_listed_newest_first(
+    work: Workplace, settings: dict[str, str], service: Service
+) -> None:
     refused = await refuse(service, USER)
     begun = (await service.start("ben"))["verification"]
     code, shown = work.run_in_terminal("verifications", settings=settings)
@@ -222,7 +228,15 @@ async def test_the_attempts_are_listed_newest_first(work: Workplace, settings: d
         0,
         ["id", "user", "began", "(UTC)", "flow", "purpose", "status", "error", "started", "by", "finished", "by"],
     )
-    assert rows[0].split() == [begun["id"], "ben", *clock_time(begun["created_at"]).split(), "relay", "login", "pending", "acme"]
+    assert rows[0].split() == [
+        begun["id"],
+        "ben",
+        *clock_time(begun["created_at"]).split(),
+        "relay",
+        "login",
+        "pending",
+        "acme",
+    ]
     assert rows[1].split()[:2] == [refused, USER]
     assert rows[1].split()[-6:] == ["relay", "login", "failed", "access_denied", "acme", "acme"]
     assert len(rows) == 2
@@ -248,7 +262,9 @@ async def test_the_attempts_are_narrowed_by_user_and_status_and_number(
 
 @on_sqlite_only
 @pytest.mark.parametrize("columns", [20, 60, 100])
-async def test_a_narrow_terminal_cuts_no_id(work: Workplace, settings: dict[str, str], service: Service, columns: int) -> None:
+async def test_a_narrow_terminal_cuts_no_id(
+    work: Workplace, settings: dict[str, str], service: Service, columns: int
+) -> None:
     user_id = "samlp|a-tenant-with-a-long-name|http://directory.example/people/ana"
     ids = [await refuse(service, user_id), (await service.verify(user_id, force=True))["verification"]["id"]]
     identity = (await service.status(user_id))["app_metadata"]["incode_identity_id"]
@@ -341,7 +357,9 @@ def test_what_cannot_be_meant_is_refused_with_a_line_that_says_why(
     ],
     ids=["user", "verifications", "reset", "erase"],
 )
-def test_without_a_database_a_line_says_what_to_do(work: Workplace, command: tuple[str, ...], url: str, says: str) -> None:
+def test_without_a_database_a_line_says_what_to_do(
+    work: Workplace, command: tuple[str, ...], url: str, says: str
+) -> None:
     ran = work.run(*command, settings={**SETTINGS, "DATABASE_URL": url})
     assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 1)
     assert ran.stderr.startswith("DATABASE_URL: ")
@@ -360,14 +378,17 @@ async def test_a_reset_has_the_effects_of_the_apis(
     await service.admin.post("/v1/users/by-api/reset", json={"identity": forget})
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout == (
-        "by-command: reset. The next login verifies again." + (" The enrolled identity is forgotten.\n" if forget else "\n")
+        "by-command: reset. The next login verifies again."
+        + (" The enrolled identity is forgotten.\n" if forget else "\n")
     )
     tables = Tables(service)
     ours, theirs = await tables.user("by-command"), await tables.user("by-api")
     assert ours
     assert theirs
     own = ("user_id", "sealed_record", "interview_id")
-    assert {name: ours[name] for name in ours if name not in own} == {name: theirs[name] for name in theirs if name not in own}
+    assert {name: ours[name] for name in ours if name not in own} == {
+        name: theirs[name] for name in theirs if name not in own
+    }
     assert (ours["identity_id"] is None, ours["completed"]) == (forget, None)
     for user_id in ("by-command", "by-api"):
         answer = await service.admin.get("/v1/verifications", params={"user_id": user_id})
@@ -434,7 +455,9 @@ def connection_to(service: Service) -> sqlite3.Connection:
 
 
 def bytes_in(file: str) -> bytes:
-    """Of the database and its log, read by another process: closing the file in this one would end SQLite's locks in it."""
+    """Of the database and its log, read by another process: closing the file in this one would end SQLite's locks in
+    it.
+    """
     cat = ["/bin/sh", "-c", 'cat "$1"*', "sh", file]
     return subprocess.run(cat, capture_output=True, check=True, timeout=PATIENCE).stdout  # noqa: S603  our own file
 

@@ -81,7 +81,9 @@ async def limit(database: Database) -> str:
 
 
 @pytest.mark.parametrize(("mode", "parameters", "size"), [("session", "", 10), ("transaction", "?pgbouncer=true", 3)])
-async def test_it_works_by_session_and_by_transaction(server: PostgresServer, mode: str, parameters: str, size: int) -> None:
+async def test_it_works_by_session_and_by_transaction(
+    server: PostgresServer, mode: str, parameters: str, size: int
+) -> None:
     with pooler(server, mode, size) as address:
         migration = Database(address + parameters, unhurried=True)
         await upgrade(migration)
@@ -101,7 +103,9 @@ async def test_by_transaction_without_the_parameter_is_told_by_its_name(server: 
         async with asyncio.timeout(PATIENCE):
             while not causes:
                 work = [*(echo(database, n) for n in range(CALLS)), *(limit(database) for _ in range(CALLS))]
-                faults = [one for one in await asyncio.gather(*work, return_exceptions=True) if isinstance(one, Exception)]
+                faults = [
+                    one for one in await asyncio.gather(*work, return_exceptions=True) if isinstance(one, Exception)
+                ]
                 causes = {diagnose(fault) for fault in faults}
         assert causes == {Cause.STATEMENT_LOST}
         assert "pgbouncer=true" in Cause.STATEMENT_LOST.remedy

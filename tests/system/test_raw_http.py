@@ -96,7 +96,11 @@ def test_a_method_that_nobody_knows_is_refused(url: str) -> None:
 
 
 def test_a_head_without_end_is_given_up(url: str) -> None:
-    for line in (b"GET /" + b"x" * 1000, b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 1000, b"GET /healthz HTTP/1.1\r\nX: y\r\n"):
+    for line in (
+        b"GET /" + b"x" * 1000,
+        b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 1000,
+        b"GET /healthz HTTP/1.1\r\nX: y\r\n",
+    ):
         with connected_to(url) as connection:
             ended = False
             try:
@@ -168,7 +172,11 @@ def test_one_worker_is_one_whatever_the_environment_says(work: Workplace) -> Non
 def test_several_workers_without_a_temporary_folder_are_refused_in_one_line(work: Workplace) -> None:
     # No file can be written: what Python finds on a read-only root.
     command = f"ulimit -f 0; exec {IDV} serve --workers 2 --port {free_port()}"
-    settings = {**SETTINGS, "INCODE_SERVER_URL": "http://127.0.0.1:9", "DATABASE_URL": "postgresql+asyncpg://a@127.0.0.1:9/b"}
+    settings = {
+        **SETTINGS,
+        "INCODE_SERVER_URL": "http://127.0.0.1:9",
+        "DATABASE_URL": "postgresql+asyncpg://a@127.0.0.1:9/b",
+    }
     refused = work.run("-c", command, settings=settings, program=Path("/bin/sh"))
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1

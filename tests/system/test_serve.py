@@ -152,7 +152,9 @@ def test_the_log_names_routes_and_attempts_and_nothing_of_a_person(work: Workpla
     with (
         work.running("sandbox", *options, "--port", provider.rpartition(":")[2], settings=secret) as sandbox,
         serving(work, INCODE_SERVER_URL=provider, SCOPES="openid profile email", LOG_LEVEL="debug") as (service, url),
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS) as client,
+        httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS
+        ) as client,
     ):
         sandbox.wait_until(lambda: answers(f"{provider}/.well-known/openid-configuration", 200), "the sandbox")
         statuses, private = provoke(client, work)
@@ -165,7 +167,15 @@ def test_the_log_names_routes_and_attempts_and_nothing_of_a_person(work: Workpla
     requests = [event for event in events if event["event"] == "request" and event["route"] != "/healthz"]
     assert [event["status"] for event in requests] == statuses
     assert {event["route"] for event in requests} == {
-        *("/v1/verifications", "/v1/callback", "/v1/users/{user_id}", "/v1/users/{user_id}/reset", "/v1/audit", "/readyz", None),
+        *(
+            "/v1/verifications",
+            "/v1/callback",
+            "/v1/users/{user_id}",
+            "/v1/users/{user_id}/reset",
+            "/v1/audit",
+            "/readyz",
+            None,
+        ),
     }
     assert all(event["request_id"] and event["method"] and event["duration_ms"] >= 0 for event in requests)
     assert {event.get("caller") for event in requests} == {"root", None}
@@ -182,7 +192,10 @@ def provoke(client: httpx.Client, work: Workplace) -> tuple[list[int], list[str]
     started = responses[0].json()
     authorization = started["redirect_url"].partition("?")[0]
     came_back = httpx.get(
-        authorization, params={**query_of(started["redirect_url"]), "outcome": "verified"}, timeout=PATIENCE, verify=NO_TLS
+        authorization,
+        params={**query_of(started["redirect_url"]), "outcome": "verified"},
+        timeout=PATIENCE,
+        verify=NO_TLS,
     )
     arrived = query_of(came_back.headers["Location"])
     callback = {"user_id": user_id, "verification_id": started["verification"]["id"], **arrived}
@@ -197,7 +210,8 @@ def provoke(client: httpx.Client, work: Workplace) -> tuple[list[int], list[str]
         client.post("/v1/verifications", content=b"marked-4711" * 10_000),
         client.get(address, headers={"Authorization": "Bearer marked-4711"}),
         client.get(
-            "/readyz", headers={"X-Request-ID": "marked 4711", "User-Agent": "marked-4711", "Referer": "http://marked-4711"}
+            "/readyz",
+            headers={"X-Request-ID": "marked 4711", "User-Agent": "marked-4711", "Referer": "http://marked-4711"},
         ),
         client.request("PROPFIND", "/v1/callback?marked-4711"),
     ]

@@ -42,10 +42,14 @@ def test_init_writes_a_file_that_works_once_it_is_filled_in(work: Workplace) -> 
         *("INCODE_CLIENT_ID", "INCODE_CLIENT_SECRET", "REDIRECT_URI"),
     }
 
-    fill_in(file, INCODE_CLIENT_ID="client", INCODE_CLIENT_SECRET="secret", REDIRECT_URI="https://tenant.example/continue")
+    fill_in(
+        file, INCODE_CLIENT_ID="client", INCODE_CLIENT_SECRET="secret", REDIRECT_URI="https://tenant.example/continue"
+    )
     assert work.run("migrate").returncode == 0
     assert (work.folder / "idv.db").exists()
-    settings = Settings.model_validate({name.lower(): value for name, value in entries(file).items() if name in KNOWN and value})
+    settings = Settings.model_validate(
+        {name.lower(): value for name, value in entries(file).items() if name in KNOWN and value}
+    )
     assert settings.redirect_uri == ("https://tenant.example/continue",)
     idp_key, admin_key = re.findall(r"[A-Za-z0-9_-]{43}$", made.stdout, re.MULTILINE)
     assert holder_of(idp_key, settings.keys) == Caller("idp", Role.IDP)
@@ -149,7 +153,14 @@ def test_a_name_that_an_entry_cannot_hold_is_refused(work: Workplace, name: str)
 
 
 def test_the_sandbox_does_not_listen_to_the_world(work: Workplace) -> None:
-    options = ("--client-id", "a", "--client-secret", "Marked-4711", "--redirect-uri", "https://tenant.example/continue")
+    options = (
+        "--client-id",
+        "a",
+        "--client-secret",
+        "Marked-4711",
+        "--redirect-uri",
+        "https://tenant.example/continue",
+    )
     refused = work.run("sandbox", "--host", "0.0.0.0", *options)  # noqa: S104  it is refused
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "loopback" in refused.stderr

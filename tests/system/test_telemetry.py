@@ -28,7 +28,9 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 def measured(url: str, name: str) -> dict[str, float]:
     """The samples of a metric, by their labels."""
-    text = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS).text
+    text = httpx.get(
+        f"{url}/metrics", headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS
+    ).text
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return {" ".join(sample.labels.values()): sample.value for sample in samples if sample.name == name}
 
@@ -47,7 +49,9 @@ def test_each_worker_answers_for_all_and_a_dead_ones_counts_stay(work: Workplace
     assert not list(work.temporary.iterdir())
 
 
-def test_what_a_killed_worker_had_in_hand_is_forgotten(work: Workplace, connected: dict[str, str], provider: Sandbox) -> None:
+def test_what_a_killed_worker_had_in_hand_is_forgotten(
+    work: Workplace, connected: dict[str, str], provider: Sandbox
+) -> None:
     with serving(work, "--workers", "2", **connected) as (service, url), provider.hold("token") as gate:
         login = Caller(url).visited("auth0|ana")
         waiting = Thread(target=_expect_no_answer, args=(Caller(url), login))
@@ -114,7 +118,9 @@ def log_in(url: str) -> tuple[str, ...]:
     login = caller.visited("auth0|ana")
     headers = {"Authorization": f"Bearer {ADMIN_KEY}", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
     assert (
-        httpx.post(f"{url}/v1/callback", json=login.callback, headers=headers, timeout=PATIENCE, verify=NO_TLS).json()["reason"]
+        httpx.post(f"{url}/v1/callback", json=login.callback, headers=headers, timeout=PATIENCE, verify=NO_TLS).json()[
+            "reason"
+        ]
         == "verified"
     )
     assert caller.status("auth0%7Cana").status_code == 200
@@ -152,8 +158,12 @@ def test_a_request_and_the_calls_that_it_causes_are_one_trace(work: Workplace, c
     assert re.search(rf'"trace_id": ?"{TRACE}"', output)
 
 
-@pytest.mark.parametrize("switch", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}], ids=["disabled", "none"])
-def test_no_trace_is_made_where_the_variables_say_so(work: Workplace, connected: dict[str, str], switch: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "switch", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}], ids=["disabled", "none"]
+)
+def test_no_trace_is_made_where_the_variables_say_so(
+    work: Workplace, connected: dict[str, str], switch: dict[str, str]
+) -> None:
     collector = Collector()
     with (
         collector.running() as endpoint,
@@ -164,8 +174,13 @@ def test_no_trace_is_made_where_the_variables_say_so(work: Workplace, connected:
     assert not collector.bodies
 
 
-def test_a_collector_that_is_away_holds_nothing_up_and_writes_no_secrets(work: Workplace, connected: dict[str, str]) -> None:
-    asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Marked-4711"}
+def test_a_collector_that_is_away_holds_nothing_up_and_writes_no_secrets(
+    work: Workplace, connected: dict[str, str]
+) -> None:
+    asked = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Marked-4711",
+    }
     with serving(work, **connected, **asked) as (service, url):
         private = log_in(url)
         assert service.end(SIGTERM) == 0

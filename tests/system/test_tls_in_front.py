@@ -1,4 +1,6 @@
-"""deploy/nginx/idv-gateway.conf, run by a real nginx with a certificate of the test's own, in front of the real service."""
+"""deploy/nginx/idv-gateway.conf, run by a real nginx with a certificate of the test's own, in front of the real
+service.
+"""
 
 import contextlib
 import datetime
@@ -123,7 +125,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "nginx"
 
 
-def test_https_reaches_the_service_and_each_answer_has_strict_transport_security_once(work: Workplace, folder: Path) -> None:
+def test_https_reaches_the_service_and_each_answer_has_strict_transport_security_once(
+    work: Workplace, folder: Path
+) -> None:
     with (
         serving(work, PUBLIC_URL=f"https://{NAME}") as (_, url),
         in_front_of(url.removeprefix("http://"), folder) as (plain, tls),
@@ -144,7 +148,10 @@ def test_https_reaches_the_service_and_each_answer_has_strict_transport_security
 
 
 def test_while_the_service_is_away_nginx_says_so_with_strict_transport_security(folder: Path) -> None:
-    with in_front_of(f"127.0.0.1:{free_port()}", folder) as (_, tls), contextlib.closing(Browser(folder, tls)) as browser:
+    with (
+        in_front_of(f"127.0.0.1:{free_port()}", folder) as (_, tls),
+        contextlib.closing(Browser(folder, tls)) as browser,
+    ):
         eventually(lambda: browser.answers(502), "nginx")
         assert browser.ask("/healthz").headers.get_list("Strict-Transport-Security") == ["max-age=31536000"]
 

@@ -1,4 +1,6 @@
-"""What an image is built from, as far as it goes without an engine: the Dockerfile's own commands, without a network."""
+"""What an image is built from, as far as it goes without an engine: the Dockerfile's own commands, without a
+network.
+"""
 
 import os
 import re

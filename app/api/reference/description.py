@@ -8,15 +8,22 @@ from typing import Any, Final
 TEXT: Final = (Path(__file__).parent / "description.md").read_text(encoding="utf-8")
 # In the order in which a login meets them.
 TAGS: Final[list[dict[str, Any]]] = [
-    {"name": "Verify", "description": "Start a verification when somebody logs in, and finish it when the browser is back."},
+    {
+        "name": "Verify",
+        "description": "Start a verification when somebody logs in, and finish it when the browser is back.",
+    },
     {
         "name": "Hosted flow",
-        "description": "Where the browser goes when the service takes the provider's redirect. Your backend calls neither.",
+        "description": (
+            "Where the browser goes when the service takes the provider's redirect. Your backend calls neither."
+        ),
     },
     {"name": "Users", "description": "Whether a user's verification stands, and how an administrator takes it away."},
     {
         "name": "Token hooks",
-        "description": "What identity providers call while they mint a token. Each is off until its settings are there.",
+        "description": (
+            "What identity providers call while they mint a token. Each is off until its settings are there."
+        ),
     },
     {
         "name": "Audit",

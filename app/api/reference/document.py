@@ -22,7 +22,9 @@ def complete_document(app: FastAPI) -> None:
         if "examples" in components:  # the framework keeps what it has generated, and it was completed then
             return document
         # They are added here, since the framework leaves every null out of what it is given.
-        components["examples"] = {f"{key}.{name}": example for key, named in ANSWERS.items() for name, example in named.items()}
+        components["examples"] = {
+            f"{key}.{name}": example for key, named in ANSWERS.items() for name, example in named.items()
+        }
         for operation in (each for path in document["paths"].values() for each in path.values()):
             _complete_operation(operation)
         components["schemas"] = _readable_models(components["schemas"])

@@ -1,7 +1,7 @@
 """The examples of the API's description: one person's story, request by request.
 
-A test plays it against the running service. What an earlier answer gives (`VERIFICATION_ID`, what the provider sends back,
-`SESSION_TOKEN`) stands here as a fixed value, and is what that answer gave when the story is played.
+A test plays it against the running service. What an earlier answer gives (`VERIFICATION_ID`, what the provider sends
+back, `SESSION_TOKEN`) stands here as a fixed value, and is what that answer gave when the story is played.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def _authorization_url(
 
 _TO_IDENTIFY: Final = _authorization_url("mei%40example.com")
 _TO_SHOW_THE_FACE: Final = _authorization_url(IDENTITY_ID)
-LAUNCHED_TO: Final = _authorization_url("mei%40example.com", redirect_uri="https%3A%2F%2Fidv.example.com%2Fv1%2Fcallback")
+LAUNCHED_TO: Final = _authorization_url(
+    "mei%40example.com", redirect_uri="https%3A%2F%2Fidv.example.com%2Fv1%2Fcallback"
+)
 _WITHOUT_STATE: Final = _authorization_url("mei%40example.com", state="")
 
 
@@ -225,7 +227,8 @@ _STARTED: Final[Examples] = {
     ),
     "returning_user": _decided("Verified, and the window is open: continue", decisions.standing(_VERIFIED, _RULES)),
     "auth0": _decided(
-        "For an Auth0 Action: no state of ours", decisions.redirect(Reason.NEVER_VERIFIED, _WITHOUT_STATE, None, _attempt())
+        "For an Auth0 Action: no state of ours",
+        decisions.redirect(Reason.NEVER_VERIFIED, _WITHOUT_STATE, None, _attempt()),
     ),
     "step_up": _decided(
         "Step-up: redirect, and show the enrolled face",
@@ -299,13 +302,18 @@ _ATTEMPTS: Final[Examples] = {
     "last_page": _shown("The last page", VerificationPage.of(Page([_attempt()], next=None))),
 }
 _HEALTH: Final[Examples] = {"ok": _shown("It lives", HealthView())}
-_READY: Final[Examples] = {"ready": _shown("Ready", ReadinessView(status="ready", checks={"database": "ok", "migrations": "ok"}))}
+_READY: Final[Examples] = {
+    "ready": _shown("Ready", ReadinessView(status="ready", checks={"database": "ok", "migrations": "ok"}))
+}
 _NOT_READY: Final[Examples] = {
     "unreachable": _shown(
         "The database is away",
         ReadinessView(
             status="not_ready",
-            checks={"database": f"{Cause.FILE_NOT_WRITABLE.words}. {Cause.FILE_NOT_WRITABLE.remedy}", "migrations": "unknown"},
+            checks={
+                "database": f"{Cause.FILE_NOT_WRITABLE.words}. {Cause.FILE_NOT_WRITABLE.remedy}",
+                "migrations": "unknown",
+            },
         ),
     )
 }
@@ -481,13 +489,17 @@ _TO_MINT: Final[dict[str, Examples]] = {
             {
                 "data": {
                     "@odata.type": "microsoft.graph.onTokenIssuanceStartResponseData",
-                    "actions": [{"@odata.type": "microsoft.graph.tokenIssuanceStart.provideClaimsForToken", "claims": _FLAT}],
+                    "actions": [
+                        {"@odata.type": "microsoft.graph.tokenIssuanceStart.provideClaimsForToken", "claims": _FLAT}
+                    ],
                 }
             },
         )
     },
     "answerZitadel": {
-        "login": _example("The claim", {"append_claims": [{"key": name, "value": value} for name, value in _CLAIMS.items()]})
+        "login": _example(
+            "The claim", {"append_claims": [{"key": name, "value": value} for name, value in _CLAIMS.items()]}
+        )
     },
     "answerWso2Token": {
         "id_token": _example(

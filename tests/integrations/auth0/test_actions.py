@@ -41,7 +41,9 @@ def world(work: Workplace) -> Iterator[dict[str, str]]:
     strict = {"BLOCK_ON_FAILURE": "true", "REVERIFICATION_HOURS": "0.000001"}
     with (
         work.running("sandbox", "--port", sandbox.rpartition(":")[2], *client, *allowed) as provider,
-        work.running("serve", "--port", gateway.rpartition(":")[2], settings={**settings, "PUBLIC_URL": gateway}) as first,
+        work.running(
+            "serve", "--port", gateway.rpartition(":")[2], settings={**settings, "PUBLIC_URL": gateway}
+        ) as first,
     ):
         provider.wait_until(lambda: answers(f"{sandbox}/oauth2/jwks", 200), "the sandbox")
         first.wait_until(lambda: answers(f"{gateway}/readyz", 200), "the service")  # it has migrated the database

@@ -34,7 +34,9 @@ def hydra_or_skip() -> Path:
     go = program_or_skip("go")
     postgres_or_skip()
     recipe = hashlib.sha256(json.dumps(STEPS).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "idv-gateway" / f"hydra-{VERSION}-{recipe}"
+    folder = (
+        Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "idv-gateway" / f"hydra-{VERSION}-{recipe}"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -96,7 +98,11 @@ def _config(name: str, public: int, admin: int, hook: str, key: str) -> dict[str
     return {
         "dsn": _dsn(name),
         "serve": {"public": {"host": "127.0.0.1", "port": public}, "admin": {"host": "127.0.0.1", "port": admin}},
-        "urls": {"self": {"issuer": own}, "login": "http://login.example/login", "consent": "http://login.example/consent"},
+        "urls": {
+            "self": {"issuer": own},
+            "login": "http://login.example/login",
+            "consent": "http://login.example/consent",
+        },
         "secrets": {"system": ["a-secret-of-the-tests-0123456789"]},
         "oauth2": {"token_hook": {"url": hook, "auth": {"type": "api_key", "config": authorization}}},
     }
@@ -125,7 +131,10 @@ class Application:
         assert created.status_code == 201, created.text
 
     def log_in(self, subject: str, claims: Mapping[str, object]) -> httpx.Response:
-        """The code flow of a person whom the login app knows; `claims` are the consent app's. The token endpoint's answer."""
+        """The code flow of a person whom the login app knows; `claims` are the consent app's.
+
+        The token endpoint's answer.
+        """
         parameters = {
             "client_id": self._credentials[0],
             "response_type": "code",
@@ -154,7 +163,9 @@ class Application:
 
     def introspected(self, access_token: str) -> dict[str, object]:
         """What an API learns of an access token, beyond the standard."""
-        answer = httpx.post(f"{self._hydra.admin}/admin/oauth2/introspect", data={"token": access_token}, timeout=PATIENCE).json()
+        answer = httpx.post(
+            f"{self._hydra.admin}/admin/oauth2/introspect", data={"token": access_token}, timeout=PATIENCE
+        ).json()
         assert answer["active"] is True
         extra: dict[str, object] = answer.get("ext") or {}
         return extra

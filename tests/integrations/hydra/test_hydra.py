@@ -32,7 +32,9 @@ class World:
     database: str
 
     def verify(self, user_id: str) -> None:
-        with httpx.Client(base_url=self.service, headers={"Authorization": f"Bearer {IDP_KEY}"}, timeout=PATIENCE) as idp:
+        with httpx.Client(
+            base_url=self.service, headers={"Authorization": f"Bearer {IDP_KEY}"}, timeout=PATIENCE
+        ) as idp:
             started = idp.post("/v1/verifications", json={"user_id": user_id}).json()
             back = httpx.get(httpx.URL(started["redirect_url"]).copy_merge_params({"outcome": "verified"}))
             arrived = query_of(back.headers["Location"])
@@ -41,7 +43,9 @@ class World:
 
     def reset(self, user_id: str) -> None:
         address = f"{self.service}/v1/users/{quote(user_id, safe='')}/reset"
-        assert httpx.post(address, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE).status_code == 200
+        assert (
+            httpx.post(address, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE).status_code == 200
+        )
 
 
 @pytest.fixture(scope="module")

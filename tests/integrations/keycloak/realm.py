@@ -26,7 +26,9 @@ def realm(name: str, application: str, gateway: str, api_key: str, *, blocking: 
         "clients": [_client(application, verification)],
         "browserFlow": "verified browser",
         "authenticationFlows": [
-            _flow("verified browser", _step("auth-cookie", "ALTERNATIVE"), _sub_flow("levels", "ALTERNATIVE"), top=True),
+            _flow(
+                "verified browser", _step("auth-cookie", "ALTERNATIVE"), _sub_flow("levels", "ALTERNATIVE"), top=True
+            ),
             _flow("levels", _sub_flow("password", "CONDITIONAL"), _sub_flow("step-up", "CONDITIONAL")),
             _flow(
                 "password",
@@ -66,7 +68,12 @@ def _client(application: str, verification: Json) -> Json:
         "name": "identity verification",
         "protocol": "openid-connect",
         "protocolMapper": "idv-verification-claim",
-        "config": {**verification, "id.token.claim": "true", "access.token.claim": "true", "userinfo.token.claim": "true"},
+        "config": {
+            **verification,
+            "id.token.claim": "true",
+            "access.token.claim": "true",
+            "userinfo.token.claim": "true",
+        },
     }
     return {
         "clientId": APPLICATION,

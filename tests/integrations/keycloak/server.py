@@ -24,7 +24,10 @@ UNREACHABLE = ("Could not transfer artifact", "Unknown host", "Connection refuse
 UNPACK = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack"
 START = ("/bin/sh", "bin/kc.sh", "start-dev", "--import-realm", "--http-host", "127.0.0.1", "--cache", "local")
 # What starts soonest: it does not live long enough to be compiled well.
-JAVA = "-Xms64m -Xmx512m -XX:MaxMetaspaceSize=256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -Dfile.encoding=UTF-8"
+JAVA = (
+    "-Xms64m -Xmx512m -XX:MaxMetaspaceSize=256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto "
+    "-Dfile.encoding=UTF-8"
+)
 
 
 def unpacked_or_skip(folder: Path) -> Path:
@@ -33,7 +36,9 @@ def unpacked_or_skip(folder: Path) -> Path:
     maven = program_or_skip("mvn")
     module = folder / "module"
     shutil.copytree(MODULE, module, ignore=shutil.ignore_patterns("target"))
-    [version] = re.findall("<keycloak.version>(.*)</keycloak.version>", (module / "pom.xml").read_text(encoding="utf-8"))
+    [version] = re.findall(
+        "<keycloak.version>(.*)</keycloak.version>", (module / "pom.xml").read_text(encoding="utf-8")
+    )
     artifact = f"-Dartifact=org.keycloak:keycloak-quarkus-dist:{version}:zip"
     done = subprocess.run(  # noqa: S603  our own module
         [maven, "--batch-mode", "--quiet", "package", UNPACK, artifact, f"-DoutputDirectory={folder}"],

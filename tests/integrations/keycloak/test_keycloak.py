@@ -237,7 +237,9 @@ def only_a_200_of_the_services_own_counts(world: World) -> None:
     answers = {
         "an error": _answering(500, true),
         "created": _answering(201, true),
-        "a redirect": _answering(307, b"", Location=f"{world.going_on.wire.url}/v1/users/{payload(tokens['id_token'])['sub']}"),
+        "a redirect": _answering(
+            307, b"", Location=f"{world.going_on.wire.url}/v1/users/{payload(tokens['id_token'])['sub']}"
+        ),
         "no JSON": _answering(200, b"<html>"),
         "no object": _answering(200, b'"continue"'),
         "no action": _answering(200, b'{"action": "proceed"}'),
@@ -281,7 +283,9 @@ async def _refused_and_then_verified(realm: Realm, chromium: str) -> str:
             await visit.page.click("#kc-login")
             await visit.page.get_by_role("link", name=re.compile(f"^{outcome}")).click()
             if outcome == "Refused":
-                await expect(visit.page.locator("#kc-error-message")).to_have_text("We could not confirm your identity.")
+                await expect(visit.page.locator("#kc-error-message")).to_have_text(
+                    "We could not confirm your identity."
+                )
         await visit.page.wait_for_url(f"{realm.application}?**")
         assert "session_token" not in visit.page.url
         return visit.page.url

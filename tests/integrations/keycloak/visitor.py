@@ -52,7 +52,9 @@ class Realm:
 
     def userinfo(self, tokens: Json) -> Json:
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
-        answer = httpx.get(f"{self.url}/protocol/openid-connect/userinfo", headers=headers, timeout=PATIENCE, verify=NO_TLS)
+        answer = httpx.get(
+            f"{self.url}/protocol/openid-connect/userinfo", headers=headers, timeout=PATIENCE, verify=NO_TLS
+        )
         return dict(answer.json())
 
 
@@ -123,4 +125,8 @@ def is_refused(response: httpx.Response) -> str:
 def _seen(response: httpx.Response) -> list[str]:
     """Status and address of an answer, and what a page of errors says."""
     said = re.findall(r'id="kc-error-message">\s*<p[^>]*>(.*?)</p>', response.text, re.DOTALL)
-    return [str(response.status_code), response.headers.get("Location", ""), *(html.unescape(one.strip()) for one in said)]
+    return [
+        str(response.status_code),
+        response.headers.get("Location", ""),
+        *(html.unescape(one.strip()) for one in said),
+    ]

@@ -18,7 +18,21 @@ from tests.integrations.keycloak.visitor import Realm
 from tests.integrations.recording import Recording, recording
 from tests.system.processes import ADMIN_KEY, IDP_KEY, SETTINGS, Workplace, answers, free_port
 
-PEOPLE = ("ana", "back", "refused", "other", "away", "reset", "offline", "gold", "stranger", "eve", "honest", "grant", "odd")
+PEOPLE = (
+    "ana",
+    "back",
+    "refused",
+    "other",
+    "away",
+    "reset",
+    "offline",
+    "gold",
+    "stranger",
+    "eve",
+    "honest",
+    "grant",
+    "odd",
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,10 @@ def world(folder: Path) -> Iterator[World]:
     @contextmanager
     def service(url: str, blocks: str) -> Iterator[Recording]:
         chosen = {**settings, "PUBLIC_URL": url, "BLOCK_ON_FAILURE": blocks}
-        with work.running("serve", "--port", url.rpartition(":")[2], settings=chosen) as running, recording(url) as wire:
+        with (
+            work.running("serve", "--port", url.rpartition(":")[2], settings=chosen) as running,
+            recording(url) as wire,
+        ):
             running.wait_until(lambda: answers(f"{url}/readyz", 200), "the service")
             yield wire
 
@@ -108,4 +125,6 @@ def world(folder: Path) -> Iterator[World]:
         with server.running(keycloak, identity_provider, tuple(addresses)):
             # The application is an address that answers: the realm's own.
             places = [Realm(address, address, provider) for address in addresses.values()]
-            yield World(Place(places[0], first, going_on, blocks=False), Place(places[1], second, blocking, blocks=True))
+            yield World(
+                Place(places[0], first, going_on, blocks=False), Place(places[1], second, blocking, blocks=True)
+            )

@@ -29,7 +29,9 @@ UNREACHABLE = ("ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "ETIMEDOUT", "EAI_AGAI
 
 YOURS_PY = """
 import os
-IDV_URL, IDV_API_KEY, ORIGIN, SESSION_SECRET = map(os.environ.get, ("IDV_URL", "IDV_API_KEY", "ORIGIN", "SESSION_SECRET"))
+IDV_URL, IDV_API_KEY, ORIGIN, SESSION_SECRET = map(
+    os.environ.get, ("IDV_URL", "IDV_API_KEY", "ORIGIN", "SESSION_SECRET")
+)
 BLOCK_ON_FAILURE = False
 
 def check_password(email, password):

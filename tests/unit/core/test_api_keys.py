@@ -21,7 +21,9 @@ def test_a_key_opens_for_its_holder(written: str, role: Role) -> None:
     assert holder_of(KEY, keys) == Caller("acme", role)
 
 
-@pytest.mark.parametrize("key", ["", OTHER, KEY + " ", KEY[:-1], KEY.upper(), DIGEST, f"sha256:{DIGEST}", f"acme={KEY}", "ñ"])
+@pytest.mark.parametrize(
+    "key", ["", OTHER, KEY + " ", KEY[:-1], KEY.upper(), DIGEST, f"sha256:{DIGEST}", f"acme={KEY}", "ñ"]
+)
 def test_nothing_else_opens(key: str) -> None:
     for written in (KEY, f"sha256:{DIGEST}"):
         assert holder_of(key, parse_api_keys(f"acme={written}", Role.ADMIN)) is None

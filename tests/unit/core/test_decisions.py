@@ -61,12 +61,19 @@ def test_a_verification_that_stands_goes_on_with_its_claim() -> None:
 @pytest.mark.parametrize("record", [None, VERIFIED])
 @pytest.mark.parametrize(
     ("purpose", "block", "action"),
-    [(LOGIN, False, Action.CONTINUE), (LOGIN, True, Action.DENY), (STEP_UP, False, Action.DENY), (STEP_UP, True, Action.DENY)],
+    [
+        (LOGIN, False, Action.CONTINUE),
+        (LOGIN, True, Action.DENY),
+        (STEP_UP, False, Action.DENY),
+        (STEP_UP, True, Action.DENY),
+    ],
 )
 def test_a_failure_gives_no_claim(purpose: Purpose, block: bool, action: Action, record: UserRecord | None) -> None:
     failure = Failure(FailureCode.ACCESS_DENIED, "the person left")
     decision = decisions.failed(failure, purpose, record, replace(RULES, block_on_failure=block))
-    assert decision == Decision(action, FailureCode.ACCESS_DENIED, claims={}, app_metadata=app_metadata(record), failure=failure)
+    assert decision == Decision(
+        action, FailureCode.ACCESS_DENIED, claims={}, app_metadata=app_metadata(record), failure=failure
+    )
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,9 @@ def test_the_stored_text_is_read_as_it_was_written(failure: Failure) -> None:
     assert read_error_text(error_text(failure)) == failure
 
 
-@pytest.mark.parametrize("text", ["", "telepathy_failed", "telepathy_failed: access_denied", "access_denied:", " access_denied"])
+@pytest.mark.parametrize(
+    "text", ["", "telepathy_failed", "telepathy_failed: access_denied", "access_denied:", " access_denied"]
+)
 def test_a_stored_text_of_another_version_is_read_as_none(text: str) -> None:
     assert read_error_text(text) is None
 

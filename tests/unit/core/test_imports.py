@@ -89,7 +89,10 @@ def test_others_members_are_ignored() -> None:
         (kept(idv={"identity_id": SUB}, incode_identity_id=SUB), Trap.IDENTITY_FROM_SUB),
         (kept(idv={"identity_id": INTERVIEW}, incode_identity_id=INTERVIEW), Trap.IDENTITY_FROM_SUB),
         (
-            kept(idv={"identity_id": "other", "userinfo": {"sub": SUB, "interview_id": "other"}}, incode_identity_id="other"),
+            kept(
+                idv={"identity_id": "other", "userinfo": {"sub": SUB, "interview_id": "other"}},
+                incode_identity_id="other",
+            ),
             Trap.IDENTITY_FROM_SUB,
         ),
         # Userinfo is too large to be kept, but its subject is still read.
@@ -279,7 +282,9 @@ MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2026, 4, 7)).map(  # noqa:
     lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000, tzinfo=UTC)
 )
 FAILURES = st.builds(
-    Failure, st.sampled_from(FailureCode), st.none() | st.text(max_size=300).map(clean).filter(lambda text: text != "undefined")
+    Failure,
+    st.sampled_from(FailureCode),
+    st.none() | st.text(max_size=300).map(clean).filter(lambda text: text != "undefined"),
 )
 EVIDENCE = st.builds(
     Evidence,
@@ -289,7 +294,8 @@ EVIDENCE = st.builds(
     auth_overall_status=st.none() | st.just("OK"),
     pii=st.dictionaries(st.sampled_from(PII_CLAIMS), JSON.filter(lambda value: value not in (None, "")), max_size=4),
     userinfo=st.none() | st.dictionaries(IDS, JSON, min_size=1, max_size=4),
-    tokens=st.none() | st.builds(Tokens, id_token=IDS, access_token=IDS, token_type=IDS, expires_in=st.none() | st.integers()),
+    tokens=st.none()
+    | st.builds(Tokens, id_token=IDS, access_token=IDS, token_type=IDS, expires_in=st.none() | st.integers()),
 )
 
 

@@ -210,7 +210,9 @@ STRICT = {"require_status": True}
         (STEP_UP, {}, "WARN", "status_not_accepted"),
     ],
 )
-def test_the_status_must_be_accepted(purpose: Purpose, rules: Mapping[str, Any], status: str | None, code: str | None) -> None:
+def test_the_status_must_be_accepted(
+    purpose: Purpose, rules: Mapping[str, Any], status: str | None, code: str | None
+) -> None:
     judged = policy.judge(verdict(status=status), ENROLLED, Rules(**rules), purpose)
     assert getattr(judged, "code", None) == code
     assert isinstance(judged, Failure if code else Accepted)
@@ -353,7 +355,9 @@ def test_a_record_that_is_not_authentic_is_an_obstacle_and_enrols_nobody(purpose
         (ENROLLED, STEP_UP, None),
     ],
 )
-def test_what_is_in_the_way_of_a_verification(record: UserRecord | None, purpose: Purpose, code: FailureCode | None) -> None:
+def test_what_is_in_the_way_of_a_verification(
+    record: UserRecord | None, purpose: Purpose, code: FailureCode | None
+) -> None:
     assert policy.obstacle(record, purpose) == (Failure(code) if code else None)
 
 
@@ -544,7 +548,9 @@ def test_a_refused_verdict_never_makes_a_record_stand(came: Verdict, record: Use
 
 
 @given(maybe_records, known_failures, rule_sets)
-def test_no_failure_makes_a_record_stand_that_did_not(record: UserRecord | None, failure: Failure, rules: Rules) -> None:
+def test_no_failure_makes_a_record_stand_that_did_not(
+    record: UserRecord | None, failure: Failure, rules: Rules
+) -> None:
     after = policy.after_failure(record, failure, NOW, rules)
     if policy.standing(after, NOW, rules) is Reason.RECENTLY_VERIFIED:
         assert record is not None

@@ -38,7 +38,9 @@ def known_series() -> dict[str, set[str]]:
     metrics.decision("continue", "verified")
     metrics.callback("relay", "verified")
     metrics.provider_call("token", 200, 0.1)
-    samples = [sample for family in text_string_to_metric_families(metrics.render().decode()) for sample in family.samples]
+    samples = [
+        sample for family in text_string_to_metric_families(metrics.render().decode()) for sample in family.samples
+    ]
     return {sample.name: set(sample.labels) for sample in samples}
 
 
@@ -75,7 +77,9 @@ def test_every_metric_and_label_of_a_rule_exists(alert: str) -> None:
         assert metric == "up" or metric in series, metric
         labels = TARGET_LABELS if metric == "up" else series[metric] | TARGET_LABELS
         assert {label for label, _, _ in matchers} <= labels
-    grouped = {label.strip() for labels in re.findall(r"\bby \(([^)]*)\)", RULES[alert]["expr"]) for label in labels.split(",")}
+    grouped = {
+        label.strip() for labels in re.findall(r"\bby \(([^)]*)\)", RULES[alert]["expr"]) for label in labels.split(",")
+    }
     assert grouped <= TARGET_LABELS.union(*(series.get(metric, set()) for metric, _ in read_by_rule))
 
 
@@ -96,7 +100,9 @@ def test_every_rule_says_how_bad_it_is_what_happens_and_where_to_read_on(alert: 
     rule = RULES[alert]
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
-    assert rule["annotations"]["runbook_url"] == f"{{{{ $externalLabels.idv_documents }}}}/operations.md#{alert.lower()}"
+    assert (
+        rule["annotations"]["runbook_url"] == f"{{{{ $externalLabels.idv_documents }}}}/operations.md#{alert.lower()}"
+    )
 
 
 def test_every_rule_has_a_test_in_which_it_fires_alone() -> None:
@@ -109,7 +115,9 @@ def test_every_rule_has_a_test_in_which_it_fires_alone() -> None:
     assert fires_alone == set(RULES)
 
 
-@pytest.mark.parametrize("arguments", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")], ids=" ".join
+)
 def test_promtool_finds_no_fault(arguments: tuple[str, ...]) -> None:
     ran = subprocess.run(  # noqa: S603  a fixed command on our own files
         [program_or_skip("promtool"), *arguments], cwd=DEPLOY, capture_output=True, text=True, timeout=60, check=False

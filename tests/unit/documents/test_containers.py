@@ -151,7 +151,9 @@ def test_the_application_is_the_last_layer_and_brings_no_dependency() -> None:
     ]
     application = IMAGE.index(("FROM", "dependencies AS application"))
     before = [text for name, text in IMAGE[:application] if name in {"COPY", "RUN"}]
-    assert not any(re.search(r"\bapp\b|migrations|pyproject", text) for text in before), "a changed line would make it anew"
+    assert not any(re.search(r"\bapp\b|migrations|pyproject", text) for text in before), (
+        "a changed line would make it anew"
+    )
 
 
 def test_no_pip_is_left_in_the_image() -> None:
@@ -208,7 +210,14 @@ def test_every_copied_path_is_there_and_reaches_the_build() -> None:
             "app/idv.db",
             "app/__pycache__/cli.pyc",
         ),
-        *(".git/config", ".venv/bin/python", "tests/conftest.py", "requirements.lock.txt", "docs/docker.md", "a-new-file"),
+        *(
+            ".git/config",
+            ".venv/bin/python",
+            "tests/conftest.py",
+            "requirements.lock.txt",
+            "docs/docker.md",
+            "a-new-file",
+        ),
     ],
 )
 def test_secrets_databases_and_what_is_not_needed_do_not_reach_the_build(path: str) -> None:
@@ -216,7 +225,8 @@ def test_secrets_databases_and_what_is_not_needed_do_not_reach_the_build(path: s
 
 
 @pytest.mark.parametrize(
-    "path", ["app/operator/cli.py", "app/sandbox/templates/style.css", "migrations/versions/one.py", "LICENSE", "deploy/probe"]
+    "path",
+    ["app/operator/cli.py", "app/sandbox/templates/style.css", "migrations/versions/one.py", "LICENSE", "deploy/probe"],
 )
 def test_what_is_needed_reaches_the_build(path: str) -> None:
     assert not is_left_out(path)
@@ -249,11 +259,17 @@ def test_the_wheel_of_what_is_copied_holds_every_file_of_the_service(tmp_path: P
 
 def test_every_install_is_of_a_locked_package_or_of_our_own_wheel() -> None:
     installs = [
-        part for name, text in IMAGE if name == "RUN" for part in text.split("&&") if re.search(r"pip .*\binstall\b", part)
+        part
+        for name, text in IMAGE
+        if name == "RUN"
+        for part in text.split("&&")
+        if re.search(r"pip .*\binstall\b", part)
     ]
     assert len(installs) == 3
     for install in installs:
-        assert "--require-hashes --only-binary :all: --requirement" in install or "--no-deps --no-index" in install, install
+        assert "--require-hashes --only-binary :all: --requirement" in install or "--no-deps --no-index" in install, (
+            install
+        )
 
 
 def test_the_runtime_s_lock_is_a_part_of_the_whole_one_without_the_tools() -> None:
@@ -268,8 +284,14 @@ def test_the_runtime_s_lock_is_a_part_of_the_whole_one_without_the_tools() -> No
 
 
 def test_no_registry_is_named() -> None:
-    for file in ("Dockerfile", "docker-compose.yml", *(f"requirements.{part}lock.txt" for part in ("", "runtime.", "build."))):
-        assert not re.search(r"index-url|find-links|pypi|https?://(?!127\.0\.0\.1|sandbox\.localhost)", read(file)), file
+    for file in (
+        "Dockerfile",
+        "docker-compose.yml",
+        *(f"requirements.{part}lock.txt" for part in ("", "runtime.", "build.")),
+    ):
+        assert not re.search(r"index-url|find-links|pypi|https?://(?!127\.0\.0\.1|sandbox\.localhost)", read(file)), (
+            file
+        )
 
 
 def test_the_image_serves_on_every_address_of_its_container_by_default() -> None:
@@ -301,7 +323,9 @@ def test_the_server_ends_by_the_image_s_signal_within_the_composition_s_patience
 def test_the_commands_are_those_of_the_command_line(name: str) -> None:
     command = filled_in(command_of(OURS[name]), FILLED_IN)
     environment = environment_of(OURS[name], FILLED_IN)
-    given = {variable: environment[variable] for variable in environment if variable.removesuffix("_FILE") not in SETTINGS}
+    given = {
+        variable: environment[variable] for variable in environment if variable.removesuffix("_FILE") not in SETTINGS
+    }
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in given.items():
             patch.setenv(variable, value)
@@ -355,13 +379,17 @@ def test_secrets_come_from_files_that_init_writes(tmp_path: Path) -> None:
     written = {file.name for file in (tmp_path / "secrets").iterdir()}
     assert COMPOSITION["secrets"].keys() == SECRETS.keys() == written
     for name, source in COMPOSITION["secrets"].items():
-        assert filled_in(source, {}) == {"file": f"./secrets/{name}"}, "a read-only container takes no other kind of secret"
+        assert filled_in(source, {}) == {"file": f"./secrets/{name}"}, (
+            "a read-only container takes no other kind of secret"
+        )
         assert filled_in(source, {"IDV_SECRETS": "./secrets.2"}) == {"file": f"./secrets.2/{name}"}
     for service in SERVICES.values():
         named = {value for name, value in service.get("environment", {}).items() if name.endswith("_FILE")}
         assert named == {f"/run/secrets/{name}" for name in service.get("secrets", [])}
     # Compose compares what it was told to run, not what the files hold.
-    assert filled_in(SERVICES["idv"]["labels"], {"IDV_SECRETS": "./secrets.2"}) == {"idv-gateway.secrets": "./secrets.2"}
+    assert filled_in(SERVICES["idv"]["labels"], {"IDV_SECRETS": "./secrets.2"}) == {
+        "idv-gateway.secrets": "./secrets.2"
+    }
 
 
 def test_the_role_s_script_is_run_when_the_volume_is_made() -> None:
@@ -488,7 +516,9 @@ def test_the_sandbox_is_brought_by_its_profile_only_and_published_on_this_machin
 
 
 def test_the_sandbox_and_the_real_service_in_one_folder_share_nothing(sandbox_file: dict[str, str]) -> None:
-    assert sandbox_file["COMPOSE_PROJECT_NAME"] != COMPOSITION["name"], "containers, networks and the volume are named by it"
+    assert sandbox_file["COMPOSE_PROJECT_NAME"] != COMPOSITION["name"], (
+        "containers, networks and the volume are named by it"
+    )
     assert sandbox_file["COMPOSE_PROFILES"] == "sandbox"
     assert filled_in(SERVICES["idv"]["env_file"], sandbox_file) == [".env.sandbox"]
     assert filled_in(SERVICES["idv"]["env_file"], FILLED_IN) == [".env"]
@@ -527,7 +557,9 @@ def test_the_service_and_the_sandbox_agree_on_address_client_and_way_back(
 
 
 def test_a_relay_redirect_uri_is_registered_at_the_sandbox_too() -> None:
-    command = filled_in(SERVICES["sandbox"]["command"], {**FILLED_IN, "REDIRECT_URI": "https://tenant.example/continue"})
+    command = filled_in(
+        SERVICES["sandbox"]["command"], {**FILLED_IN, "REDIRECT_URI": "https://tenant.example/continue"}
+    )
     assert "--redirect-uri=https://tenant.example/continue" in command
 
 

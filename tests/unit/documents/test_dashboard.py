@@ -1,4 +1,6 @@
-"""The dashboard reads what the service measures: each metric, label and value, held against the registry as the alerts are."""
+"""The dashboard reads what the service measures: each metric, label and value, held against the registry as the alerts
+are.
+"""
 
 import json
 import re
@@ -66,6 +68,11 @@ def test_promtool_can_read_every_expression(tmp_path: Path) -> None:
     rules = [{"record": f"idv:panel:{number}", "expr": expression} for number, expression in enumerate(filled)]
     (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     ran = subprocess.run(  # noqa: S603  a fixed command on a file of our own
-        [promtool, "check", "rules", "panels.yml"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE
+        [promtool, "check", "rules", "panels.yml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

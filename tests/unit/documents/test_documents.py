@@ -39,12 +39,16 @@ def test_each_setting_exists(document: str) -> None:
 
 def test_each_default_in_the_readme_is_the_settings() -> None:
     rows = re.findall(r"^\| (`[A-Z][^|]*`) \| (`[^|]*`) \|", text("README.md"), re.MULTILINE)
-    shown = {name: value for names, values in rows for name, value in zip(names.split(", "), values.split(", "), strict=True)}
+    shown = {
+        name: value for names, values in rows for name, value in zip(names.split(", "), values.split(", "), strict=True)
+    }
     assert len(shown) >= 9
     shown = {name.strip("`").lower(): value.strip("`") for name, value in shown.items()}
     required = {name.lower(): value for name, value in REQUIRED.items()}
     given = Settings.model_validate({**required, **shown})
-    assert {name: getattr(given, name) for name in shown} == {name: Settings.model_fields[name].default for name in shown}
+    assert {name: getattr(given, name) for name in shown} == {
+        name: Settings.model_fields[name].default for name in shown
+    }
 
 
 def code_in(document: str) -> list[str]:
@@ -57,9 +61,13 @@ def code_in(document: str) -> list[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_each_command_and_its_options_exist(document: str) -> None:
-    for command, rest in re.findall(r"\bidv (?!idv\b)([a-z][a-z-]*)(.*)", "\n".join(code_in(document)).replace("&&", "\n")):
+    for command, rest in re.findall(
+        r"\bidv (?!idv\b)([a-z][a-z-]*)(.*)", "\n".join(code_in(document)).replace("&&", "\n")
+    ):
         assert command in COMMANDS, command
-        known = {option for parameter in COMMANDS[command].params for option in (*parameter.opts, *parameter.secondary_opts)}
+        known = {
+            option for parameter in COMMANDS[command].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
         assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest.partition("#")[0])) <= known, command + rest
 
 

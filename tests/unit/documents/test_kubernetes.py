@@ -1,4 +1,6 @@
-"""The example for Kubernetes: each object held against Kubernetes's own schema, and against the image and the settings."""
+"""The example for Kubernetes: each object held against Kubernetes's own schema, and against the image and the
+settings.
+"""
 
 import re
 from typing import Any
@@ -12,7 +14,9 @@ from tests.harness.containers import REPOSITORY, composition, instructions, last
 
 FILES = sorted((REPOSITORY / "deploy/kubernetes").glob("*.yaml"))
 OBJECTS: dict[str, dict[str, Any]] = {
-    f"{made['kind']} {made['metadata']['name']}": made for file in FILES for made in yaml.safe_load_all(file.read_text())
+    f"{made['kind']} {made['metadata']['name']}": made
+    for file in FILES
+    for made in yaml.safe_load_all(file.read_text())
 }
 IMAGE = instructions(read("Dockerfile"))
 SETTINGS = {name.upper() for name in Settings.model_fields}
@@ -76,7 +80,9 @@ def test_each_pod_is_given_its_secrets_as_files_that_exist(name: str) -> None:
     assert all(variable.removesuffix("_FILE") in SETTINGS for variable in variables)
     given = {value.removeprefix(f"{FOLDER}/") for value in variables.values()}
     assert (
-        given == ({"database_url"} if container["args"] == ["migrate"] else SECRETS) if "args" in container else given == SECRETS
+        given == ({"database_url"} if container["args"] == ["migrate"] else SECRETS)
+        if "args" in container
+        else given == SECRETS
     )
     assert {"name": "secrets", "mountPath": FOLDER, "readOnly": True} in container["volumeMounts"]
     [secret] = [volume["secret"] for volume in PODS[name]["volumes"] if "secret" in volume]

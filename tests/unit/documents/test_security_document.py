@@ -3,7 +3,9 @@ from pathlib import Path
 
 from tests.defences import DEFENCES, REPOSITORY
 
-ROWS = re.findall(r"^\| ([^|]+) \| `([^`]+)` \| (.+) \|$", (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8"), re.MULTILINE)
+ROWS = re.findall(
+    r"^\| ([^|]+) \| `([^`]+)` \| (.+) \|$", (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8"), re.MULTILINE
+)
 
 
 def test_the_document_lists_the_defences_that_the_script_takes_out() -> None:
@@ -14,7 +16,9 @@ def test_the_document_lists_the_defences_that_the_script_takes_out() -> None:
 
 def test_the_lines_of_each_defence_are_found_once_and_its_tests_are_there() -> None:
     """Seen here within a second: a defence that the script cannot take out any more since the code has moved."""
-    texts = {path: path.read_text(encoding="utf-8") for path in (REPOSITORY / one.file for one in DEFENCES) if path.exists()}
+    texts = {
+        path: path.read_text(encoding="utf-8") for path in (REPOSITORY / one.file for one in DEFENCES) if path.exists()
+    }
     found = {one.name: texts.get(REPOSITORY / one.file, "").count(one.original) for one in DEFENCES}
     assert not {name: times for name, times in found.items() if times != 1}
     assert not {test for one in DEFENCES for test in one.tests.split() if not Path(REPOSITORY / test).exists()}

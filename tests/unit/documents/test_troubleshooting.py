@@ -25,7 +25,8 @@ def rows(heading: str) -> list[list[str]]:
 
 def test_every_code_of_a_decision_has_its_cause_and_its_remedy() -> None:
     assert rows("Codes of a decision") == [
-        [f"`{code}`", "yes" if kind.about_the_person else "no", kind.detail, kind.hint] for code, kind in CATALOGUE.items()
+        [f"`{code}`", "yes" if kind.about_the_person else "no", kind.detail, kind.hint]
+        for code, kind in CATALOGUE.items()
     ]
 
 

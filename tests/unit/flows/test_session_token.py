@@ -42,7 +42,8 @@ def test_every_session_token_has_an_identifier_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("signing", "expected"), [([NEW], True), ([OLD], True), ([NEW, OTHER], True), ([OTHER], False), ([OTHER, NEW], False)]
+    ("signing", "expected"),
+    [([NEW], True), ([OLD], True), ([NEW, OTHER], True), ([OTHER], False), ([OTHER, NEW], False)],
 )
 def test_the_first_secret_signs_and_each_verifies(signing: list[str], expected: bool) -> None:
     session = TOKENS.read(SessionTokens(signing, ISSUER).sign(ATTEMPT, None, NOW))

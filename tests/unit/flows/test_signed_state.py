@@ -44,7 +44,8 @@ def test_a_state_says_which_attempt_and_until_when_and_nothing_personal() -> Non
 
 
 @pytest.mark.parametrize(
-    ("signing", "expected"), [([NEW], True), ([OLD], True), ([NEW, OTHER], True), ([OTHER], False), ([OTHER, NEW], False)]
+    ("signing", "expected"),
+    [([NEW], True), ([OLD], True), ([NEW, OTHER], True), ([OTHER], False), ([OTHER, NEW], False)],
 )
 def test_the_first_secret_signs_and_each_verifies(signing: list[str], expected: bool) -> None:
     assert SIGNER.names(StateSigner(signing).sign(ATTEMPT), ATTEMPT) is expected

@@ -206,7 +206,9 @@ answers = st.dictionaries(
 
 
 @given(answers, st.none() | answers)
-def test_whatever_the_provider_signs_is_a_verdict_or_refused(claims: dict[str, Any], userinfo: dict[str, Any] | None) -> None:
+def test_whatever_the_provider_signs_is_a_verdict_or_refused(
+    claims: dict[str, Any], userinfo: dict[str, Any] | None
+) -> None:
     try:
         evidence = read(claims, userinfo).evidence
     except IdTokenInvalid:

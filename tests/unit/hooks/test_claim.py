@@ -5,7 +5,12 @@ import pytest
 
 from app.hooks.hook import Claim, answer_within
 
-VALUE = {"completed": True, "interview_id": "i", "identity_id": None, "pii": {"name": "Ana", "address": {"country": "US"}}}
+VALUE = {
+    "completed": True,
+    "interview_id": "i",
+    "identity_id": None,
+    "pii": {"name": "Ana", "address": {"country": "US"}},
+}
 
 
 def body(response: Any) -> Any:

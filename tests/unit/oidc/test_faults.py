@@ -142,7 +142,14 @@ async def test_a_proxy_that_is_away_and_one_that_refuses(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "proxy", ["socks5://u:SECRET@127.0.0.1:1080", "ftp://u:SECRET@x", "http://u:SECRET@[::1", "http://u:SECRET@x:port", "http://"]
+    "proxy",
+    [
+        "socks5://u:SECRET@127.0.0.1:1080",
+        "ftp://u:SECRET@x",
+        "http://u:SECRET@[::1",
+        "http://u:SECRET@x:port",
+        "http://",
+    ],
 )
 async def test_a_proxy_that_cannot_be_used_stops_no_constructor_and_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, proxy: str

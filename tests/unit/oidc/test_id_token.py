@@ -69,11 +69,16 @@ REFUSED: list[tuple[str, list[Any]]] = [
     ("iat", [MISSING, *NO_NUMBERS, NOW + LEEWAY + 0.001, NOW * 1000, 1e308]),
     ("nbf", [*NO_NUMBERS, NOW + LEEWAY + 0.001, NOW * 1000, 1e308]),
     ("nonce", [MISSING, "", "another", NONCE + "x", NONCE[:-1], "ñ", 7, [NONCE], *WRONG_TYPES]),
-    ("at_hash", ["", "another", half_hash("sha256", "x"), half_hash("sha256") + "=", half_hash("sha512"), "ñ", 7, *WRONG_TYPES]),
+    (
+        "at_hash",
+        ["", "another", half_hash("sha256", "x"), half_hash("sha256") + "=", half_hash("sha512"), "ñ", 7, *WRONG_TYPES],
+    ),
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in REFUSED for value in values], ids=plain_id)
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in REFUSED for value in values], ids=plain_id
+)
 def test_each_check_refuses_by_its_name(name: str, value: object) -> None:
     assert refusal(with_claim(name, value)) == name
 

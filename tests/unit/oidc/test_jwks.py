@@ -96,7 +96,9 @@ def test_a_key_that_does_not_fit_is_not_used(key: dict[str, Any], algorithm: str
 
 
 @pytest.mark.parametrize(("unusable", "algorithm", "kid"), UNUSABLE.values(), ids=UNUSABLE)
-def test_unusable_keys_around_the_good_one_do_no_harm(unusable: dict[str, Any], algorithm: str, kid: str | None) -> None:
+def test_unusable_keys_around_the_good_one_do_no_harm(
+    unusable: dict[str, Any], algorithm: str, kid: str | None
+) -> None:
     curve = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}.get(algorithm)
     good = ec(kid, crv=curve, x="eHh4") if curve else rsa(kid, n=modulus(3072))
     assert choose_key([unusable, good, unusable], algorithm, kid) == choose_key([good], algorithm, kid)

@@ -183,7 +183,9 @@ def test_every_algorithm_on_offer_verifies(algorithm: str) -> None:
     assert verify(token, public, algorithm) == CLAIMS
 
 
-@pytest.mark.parametrize(("algorithm", "asked"), [("RS256", "RS512"), ("RS512", "RS256"), ("RS256", "ES256"), ("ES256", "ES384")])
+@pytest.mark.parametrize(
+    ("algorithm", "asked"), [("RS256", "RS512"), ("RS512", "RS256"), ("RS256", "ES256"), ("ES256", "ES384")]
+)
 def test_a_token_of_another_algorithm_is_refused(algorithm: str, asked: str) -> None:
     token, public = signed(CLAIMS, algorithm)
     with pytest.raises(SignatureInvalid):

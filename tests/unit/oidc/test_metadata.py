@@ -126,7 +126,8 @@ def test_no_other_address_is_safe(url: str, allow_http: bool) -> None:
 
 
 @given(
-    st.text(st.sampled_from("htps:/[]@#?%.-+_0129avé\\ ")).map("https://".__add__) | st.from_regex(r"https?://\S{1,20}/?"),
+    st.text(st.sampled_from("htps:/[]@#?%.-+_0129avé\\ ")).map("https://".__add__)
+    | st.from_regex(r"https?://\S{1,20}/?"),
     st.booleans(),
 )
 @example("https://auth.example/" + "x" * 70_000, False)
@@ -166,7 +167,9 @@ def test_the_issuer_in_the_response_is_promised_by_true_alone(value: object) -> 
     assert read(authorization_response_iss_parameter_supported=value).issuer_in_response is False
 
 
-@pytest.mark.parametrize("value", [..., None, "", ISSUER + "/", "https://AUTH.example", "http://auth.example", [ISSUER], 7])
+@pytest.mark.parametrize(
+    "value", [..., None, "", ISSUER + "/", "https://AUTH.example", "http://auth.example", [ISSUER], 7]
+)
 def test_the_issuer_must_be_exactly_ours(value: object) -> None:
     with pytest.raises(ProviderUnavailable) as refused:
         read(issuer=value)
@@ -182,7 +185,9 @@ def test_a_provider_that_requires_pushed_requests_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-@pytest.mark.parametrize("value", [7, ["https://auth.example/"], {"a": 1}, "/token", "http://auth.example/", "https://a@b/"])
+@pytest.mark.parametrize(
+    "value", [7, ["https://auth.example/"], {"a": 1}, "/token", "http://auth.example/", "https://a@b/"]
+)
 def test_an_endpoint_must_be_a_safe_address(name: str, value: object) -> None:
     with pytest.raises(ProviderUnavailable, match=name):
         read(**{name: value})
@@ -219,7 +224,9 @@ NOBODYS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("url", ["https://auth.example/x", "https://other.example:8443/x", "https://10.0.0.1/x", "https://x1/"])
+@pytest.mark.parametrize(
+    "url", ["https://auth.example/x", "https://other.example:8443/x", "https://10.0.0.1/x", "https://x1/"]
+)
 def test_an_https_issuer_names_https_endpoints(url: str) -> None:
     assert accepts(url)
     for allow_http in (True, False):

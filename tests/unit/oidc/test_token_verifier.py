@@ -32,7 +32,9 @@ async def test_what_a_token_says_is_told_once_a_key_of_the_set_has_signed_it(ten
 
 
 @pytest.mark.parametrize(("seconds", "good"), [(359, True), (360, False)])
-async def test_a_token_is_good_until_its_end_and_a_little_longer(tenant: Tenant, clock: Clock, seconds: int, good: bool) -> None:
+async def test_a_token_is_good_until_its_end_and_a_little_longer(
+    tenant: Tenant, clock: Clock, seconds: int, good: bool
+) -> None:
     token = tenant.key.sign(claims(clock))
     clock.now = clock.now.replace(microsecond=0)
     clock.advance(seconds=seconds)

@@ -14,7 +14,9 @@ def test_a_connection_does_not_wait_between_the_pieces_of_an_answer() -> None:
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
-@pytest.mark.parametrize(("host", "reached"), [("::", {"127.0.0.1", "::1"}), ("::1", {"::1"}), ("127.0.0.1", {"127.0.0.1"})])
+@pytest.mark.parametrize(
+    ("host", "reached"), [("::", {"127.0.0.1", "::1"}), ("::1", {"::1"}), ("127.0.0.1", {"127.0.0.1"})]
+)
 def test_two_colons_are_every_address_of_both_families(host: str, reached: set[str]) -> None:
     with closing(listener(host, 0)) as bound:
         bound.listen()

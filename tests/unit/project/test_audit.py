@@ -59,7 +59,9 @@ def test_a_service_that_cannot_be_reached_is_said_in_as_many_words(said: str, er
     assert "audited, " not in verdict.text
 
 
-@pytest.mark.parametrize("said", ["", "no JSON", "[]", "{}", report()], ids=["nothing", "text", "list", "no list", "no package"])
+@pytest.mark.parametrize(
+    "said", ["", "no JSON", "[]", "{}", report()], ids=["nothing", "text", "list", "no list", "no package"]
+)
 def test_a_tool_that_fails_otherwise_fails_the_audit(said: str) -> None:
     verdict = judge(said, "ServiceError: 500, and Timeout is a word in a package's name", in_ci=False)
     assert verdict.failed

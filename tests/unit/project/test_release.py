@@ -6,15 +6,21 @@ import pytest
 from tests.harness.containers import read
 from tests.release import faults
 
-GOOD = "# Changelog\n\n## [Unreleased]\n\n## [1.2.0] - 2026-11-26\n\n- News.\n\n## [1.1.0] - 2026-01-02\n\n- Older news.\n"
+GOOD = (
+    "# Changelog\n\n## [Unreleased]\n\n## [1.2.0] - 2026-11-26\n\n- News.\n\n## [1.1.0] - 2026-01-02\n\n- Older news.\n"
+)
 HEAD = "the commit to be released"
 
 
-def found(version: str = "1.2.0", changelog: str = GOOD, tags: dict[str, str] | None = None, *, clean: bool = True) -> list[str]:
+def found(
+    version: str = "1.2.0", changelog: str = GOOD, tags: dict[str, str] | None = None, *, clean: bool = True
+) -> list[str]:
     return faults(version, changelog, tags or {}, HEAD, clean=clean)
 
 
-@pytest.mark.parametrize("tags", [{}, {"v1.1.0": "an older commit"}, {"v1.2.0": HEAD}], ids=["no tag", "older tags", "tagged"])
+@pytest.mark.parametrize(
+    "tags", [{}, {"v1.1.0": "an older commit"}, {"v1.2.0": HEAD}], ids=["no tag", "older tags", "tagged"]
+)
 def test_nothing_stands_against_it(tags: dict[str, str]) -> None:
     assert found(tags=tags) == []
 

@@ -266,7 +266,9 @@ async def test_a_code_lives_for_sixty_seconds(rp: RelyingParty, clock: Clock, se
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(299, 200), (300, 401)])
-async def test_an_access_token_lives_for_five_minutes(rp: RelyingParty, clock: Clock, seconds: int, status: int) -> None:
+async def test_an_access_token_lives_for_five_minutes(
+    rp: RelyingParty, clock: Clock, seconds: int, status: int
+) -> None:
     tokens = await rp.tokens()
     clock.advance(seconds=seconds)
     assert (await rp.userinfo(tokens)).status_code == status
@@ -392,7 +394,9 @@ async def test_client_secret_basic(rp: RelyingParty) -> None:
     wrong = await rp.exchange(code, authorization=basic("acme", "wrong"), **nothing)
     refused(wrong, "invalid_client", 401)
     assert wrong.headers["www-authenticate"].startswith("Basic")
-    refused(await rp.exchange(code, authorization=basic("nobody", quote_plus(SECRET)), **nothing), "invalid_client", 401)
+    refused(
+        await rp.exchange(code, authorization=basic("nobody", quote_plus(SECRET)), **nothing), "invalid_client", 401
+    )
     not_encoded = basic("acme", SECRET)
     refused(await rp.exchange(code, authorization=not_encoded, **nothing), "invalid_client", 401)
     assert (await rp.exchange(code, authorization=basic("acme", quote_plus(SECRET)), **nothing)).status_code == 200
@@ -591,7 +595,9 @@ async def test_every_outcome_is_tested_here() -> None:
     ("outcome", "status", "score"),
     [("verified", "OK", "100.0"), ("failed", "FAIL", "12.5"), ("warn", "WARN", "71.3"), ("no-status", None, None)],
 )
-async def test_outcomes_that_change_the_status(rp: RelyingParty, outcome: str, status: str | None, score: str | None) -> None:
+async def test_outcomes_that_change_the_status(
+    rp: RelyingParty, outcome: str, status: str | None, score: str | None
+) -> None:
     claims, _ = await rp.verify(outcome=outcome)
     assert (claims.get("auth_overall_status"), claims.get("auth_overall_score")) == (status, score)
     assert ("auth_overall_status" in claims, "auth_overall_score" in claims) == (status is not None,) * 2
@@ -818,7 +824,10 @@ async def test_an_unknown_address_tells_what_the_sandbox_is(rp: RelyingParty) ->
     response = await rp.http.get("/nowhere")
     assert response.status_code == 404
     assert "<h1>There is nothing here</h1>" in response.text
-    assert re.findall('<a href="([^"]*)"', response.text) == [f"{ISSUER}/.well-known/openid-configuration", f"{ISSUER}/"]
+    assert re.findall('<a href="([^"]*)"', response.text) == [
+        f"{ISSUER}/.well-known/openid-configuration",
+        f"{ISSUER}/",
+    ]
 
 
 async def test_the_first_page_leads_to_discovery(rp: RelyingParty) -> None:

@@ -92,7 +92,14 @@ def test_names_of_compose_and_of_libraries_are_known(load: Load) -> None:
     compose = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
     named = {name for name in re.findall(r"\$\{([A-Z_]+)", compose) if name.lower() not in type(load()).model_fields}
     assert "IDV_PORT" in named
-    others = ("PGPASSWORD", "OTEL_EXPORTER_OTLP_ENDPOINT", "HTTPS_PROXY", "https_proxy", "COMPOSE_PROFILES", "WEB_CONCURRENCY")
+    others = (
+        "PGPASSWORD",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "COMPOSE_PROFILES",
+        "WEB_CONCURRENCY",
+    )
     dotenv(dict.fromkeys((*named, *others), "3"))
     assert load()
 
@@ -136,7 +143,9 @@ def test_the_file_of_the_environment_wins_over_the_value_of_the_env_file(load: L
     ],
     ids=["missing", "empty", "no text", "too short"],
 )
-def test_a_file_that_holds_no_secret_is_one_line(load: Load, tmp_path: Path, content: bytes | None, name: str, says: str) -> None:
+def test_a_file_that_holds_no_secret_is_one_line(
+    load: Load, tmp_path: Path, content: bytes | None, name: str, says: str
+) -> None:
     mounted = tmp_path / "mounted"
     if content is not None:
         mounted.write_bytes(content)

@@ -90,7 +90,11 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("PUBLIC_URL", "https://idv.example/base/", "https://idv.example/base"),
     ("PUBLIC_URL", "HTTPS://IDV.Example:8443/Base", "https://idv.example:8443/Base"),
     ("REDIRECT_URI", "http://localhost/continue", ("http://localhost/continue",)),
-    ("REDIRECT_URI", "https://b.example/x?tenant=1, https://a.example/", ("https://b.example/x?tenant=1", "https://a.example/")),
+    (
+        "REDIRECT_URI",
+        "https://b.example/x?tenant=1, https://a.example/",
+        ("https://b.example/x?tenant=1", "https://a.example/"),
+    ),
     ("REVERIFICATION_HOURS", "0", 0.0),
     ("REVERIFICATION_HOURS", "0.5", 0.5),
     ("REVERIFICATION_HOURS", "1e300", 1e300),
@@ -100,7 +104,11 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("CLIENT_AUTH_METHOD", "client_secret_jwt", ClientAuthMethod.JWT),
     ("CLIENT_AUTH_METHOD", "client_secret_basic", ClientAuthMethod.BASIC),
     ("ID_TOKEN_ALGORITHMS", "RS256, ES256 ,ES512", {"RS256", "ES256", "ES512"}),
-    ("ID_TOKEN_ALGORITHMS", "RS256,RS384,RS512,ES256,ES384,ES512", {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"}),
+    (
+        "ID_TOKEN_ALGORITHMS",
+        "RS256,RS384,RS512,ES256,ES384,ES512",
+        {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"},
+    ),
     ("ACCEPTED_STATUSES", "OK,WARN", {"OK", "WARN"}),
     ("ACCEPTED_STATUSES", " OK , MANUAL OK ,", {"OK", "MANUAL OK"}),
     ("CLOCK_SKEW_SECONDS", "0", 0.0),
@@ -130,7 +138,14 @@ def test_what_a_setting_takes(load: Load, name: str, text: str, value: object) -
 NUMBERS = ["abc", "-1", "nan", "NaN", "inf", "-inf", "Infinity", "1,5", "12h", "0x10"]
 REFUSED: dict[str, list[str]] = {
     "INCODE_CLIENT_ID": ["  "],
-    "INCODE_SERVER_URL": ["auth.incode.com", BEYOND, "https://a@b.example", "https://b.example/#x", "ftp://b.example", "x y"],
+    "INCODE_SERVER_URL": [
+        "auth.incode.com",
+        BEYOND,
+        "https://a@b.example",
+        "https://b.example/#x",
+        "ftp://b.example",
+        "x y",
+    ],
     "PUBLIC_URL": ["idv.example", BEYOND, "https://a:b@b.example", "https://b.example/#", "javascript:alert(1)"],
     "REDIRECT_URI": [
         *("tenant.example/continue", BEYOND, "https://a@b.example/", "https://b.example/#x", "https://"),
@@ -142,7 +157,15 @@ REFUSED: dict[str, list[str]] = {
             "https://a.example/?code",
         ),
     ],
-    "AUTH0_DOMAIN": ["https://tenant.us.auth0.com", "tenant.us.auth0.com/", "tenant", "a..b", "a b.c", "tenant.com:443", "u@b.c"],
+    "AUTH0_DOMAIN": [
+        "https://tenant.us.auth0.com",
+        "tenant.us.auth0.com/",
+        "tenant",
+        "a..b",
+        "a b.c",
+        "tenant.com:443",
+        "u@b.c",
+    ],
     "REVERIFICATION_HOURS": NUMBERS,
     "CLOCK_SKEW_SECONDS": NUMBERS,
     "ATTEMPT_WINDOW_HOURS": [*NUMBERS, "0", "1e300"],
@@ -382,7 +405,14 @@ def test_a_key_for_logins_is_enough(load: Load, given: dict[str, str], roles: li
         {"SUPPORT_API_KEYS": f"desk={ADMIN_KEY}", "METRICS_API_KEYS": f"desk={ADMIN_KEY}2"},
         {"SUPPORT_API_KEYS": f"desk={KEY}"},
     ],
-    ids=["a name twice", "a key twice", "a name in both roles", "a key in both roles", "a name in others", "a key in others"],
+    ids=[
+        "a name twice",
+        "a key twice",
+        "a name in both roles",
+        "a key in both roles",
+        "a name in others",
+        "a key in others",
+    ],
 )
 def test_names_and_keys_are_used_once(load: Load, given: dict[str, str]) -> None:
     [line] = lines(load, **given)

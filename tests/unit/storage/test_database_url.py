@@ -33,7 +33,9 @@ def test_it_is_read_as_it_is_meant(text: str, dsn: str) -> None:
 
 
 def test_what_the_server_is_told_at_the_start_is_handed_on() -> None:
-    url = read_url("postgres://u:p@db/idv?options=endpoint%3Dep-cool-1&application_name=idv-eu&connect_timeout=2&pgbouncer=true")
+    url = read_url(
+        "postgres://u:p@db/idv?options=endpoint%3Dep-cool-1&application_name=idv-eu&connect_timeout=2&pgbouncer=true"
+    )
     assert url.server_settings == {"application_name": "idv-eu", "options": "endpoint=ep-cool-1"}
     assert (url.connect_seconds, url.pooled) == (2, True)
 
@@ -87,7 +89,9 @@ def test_what_cannot_be_meant_is_refused_with_one_line_and_no_value(text: str, s
     assert "hu" not in line
 
 
-@pytest.mark.parametrize(("name", "says"), [("sslrootcert", "holds no certificate"), ("sslcert", "do not fit each other")])
+@pytest.mark.parametrize(
+    ("name", "says"), [("sslrootcert", "holds no certificate"), ("sslcert", "do not fit each other")]
+)
 def test_a_file_that_is_no_certificate_is_refused(tmp_path: Path, name: str, says: str) -> None:
     file = tmp_path / "text.pem"
     file.write_text("no certificate")

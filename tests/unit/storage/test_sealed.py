@@ -100,7 +100,9 @@ KINDS = {
         *REQUEST,
         HOSTED,
         (
-            HostedSecrets(nonce="n", code_verifier="v", redirect_uri="https://idv.example/v1/callback", login_hint="ana@x"),
+            HostedSecrets(
+                nonce="n", code_verifier="v", redirect_uri="https://idv.example/v1/callback", login_hint="ana@x"
+            ),
             HostedSecrets(nonce="n", code_verifier="v", redirect_uri="https://idv.example/v1/callback"),
         ),
         frozenset({"browser_digest"}),
@@ -110,7 +112,10 @@ KINDS = {
         SEALS.seal_way_back,
         SEALS.way_back,
         HOSTED,
-        (WayBack(return_to="https://tenant.example/back", caller_state="opaque"), WayBack(return_to="https://a.example/")),
+        (
+            WayBack(return_to="https://tenant.example/back", caller_state="opaque"),
+            WayBack(return_to="https://a.example/"),
+        ),
         optional=frozenset({"caller_state"}),
     ),
     "an outcome": Kind(
@@ -119,7 +124,10 @@ KINDS = {
         HOSTED,
         (
             Returned(outcome=Verdict(EVIDENCE), token_digest="d" * 64),
-            Returned(outcome=Verdict(replace(EVIDENCE, tokens=None, userinfo=None), userinfo_answered=False), token_digest="d"),
+            Returned(
+                outcome=Verdict(replace(EVIDENCE, tokens=None, userinfo=None), userinfo_answered=False),
+                token_digest="d",
+            ),
             Returned(outcome=Verdict(Evidence()), token_digest="d"),
             Returned(outcome=DENIED, token_digest="d"),
             Returned(outcome=Failure(FailureCode.PROVIDER_UNAVAILABLE), token_digest="d"),
@@ -220,7 +228,9 @@ def test_a_value_of_one_kind_is_none_of_another(kind: Kind) -> None:
 
 
 @each_kind
-def test_a_value_that_lacks_what_must_be_there_is_unreadable_and_what_may_be_missing_has_its_default(kind: Kind) -> None:
+def test_a_value_that_lacks_what_must_be_there_is_unreadable_and_what_may_be_missing_has_its_default(
+    kind: Kind,
+) -> None:
     value = kind.values[0]
     owner, members = json.loads(Fernet(KEY).decrypt(kind.seal(kind.attempt, value)))
     if not isinstance(members, dict):
@@ -249,7 +259,8 @@ def test_an_outcome_of_an_older_version_has_the_defaults_of_what_it_lacks() -> N
 
 
 @pytest.mark.parametrize(
-    "value", [None, [], "text", 1, {"failure": 1, "token_digest": "d"}, {"evidence": [], "token_digest": "d"}, {"failure": {}}]
+    "value",
+    [None, [], "text", 1, {"failure": 1, "token_digest": "d"}, {"evidence": [], "token_digest": "d"}, {"failure": {}}],
 )
 def test_an_outcome_of_no_form_is_unreadable(value: Any) -> None:
     sealed = rewritten(SEALS.seal_returned(HOSTED, Returned(outcome=DENIED, token_digest="d")), lambda _: value)
@@ -298,7 +309,9 @@ RECORD = UserRecord(
 
 def row(record: UserRecord = RECORD, sealed_at: int = 7, **changes: Any) -> SimpleNamespace:
     """A user's row, with some columns changed behind the service's back."""
-    return SimpleNamespace(**{"user_id": "auth0|ana", **SEALS.record_columns("auth0|ana", record, sealed_at), **changes})
+    return SimpleNamespace(
+        **{"user_id": "auth0|ana", **SEALS.record_columns("auth0|ana", record, sealed_at), **changes}
+    )
 
 
 @pytest.mark.parametrize(
@@ -345,7 +358,13 @@ def test_a_record_of_which_one_column_was_changed_is_not_authentic(column: str, 
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("completed", True), ("completed_at", NOW), ("interview_id", "x"), ("identity_id", "x"), ("error", "access_denied")],
+    [
+        ("completed", True),
+        ("completed_at", NOW),
+        ("interview_id", "x"),
+        ("identity_id", "x"),
+        ("error", "access_denied"),
+    ],
 )
 def test_a_record_to_which_somebody_has_added_is_not_authentic(column: str, value: Any) -> None:
     assert SEALS.record(row(UserRecord(), **{column: value})) is NOT_AUTHENTIC
