@@ -52,7 +52,8 @@ class HookOff(errors.NotFound):
 class Sent(BaseModel):
     """A part of a vendor's request, read as far as the answer depends on it. Vendors add members as they please."""
 
-    model_config = ConfigDict(extra="ignore")
+    # Its open end is said in the document, too, whose linter would take what a vendor adds for a mistake.
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"additionalProperties": True})
 
 
 class CamelCased(Sent):

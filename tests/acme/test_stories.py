@@ -394,7 +394,8 @@ async def test_no_page_shows_what_gateway_and_provider_keep_between_them(visitor
         values += re.findall(rf"[?&]{name}=([^&\"]*)", page.html)
         assert values, name
         assert all(len(value) == 7 and value.endswith("…") for value in values), name
-    [step] = [step for step in page.steps if "/userinfo" in step]
+    # The one that asks for userinfo: the provider's metadata, which are fetched once, name its address too.
+    [step] = [step for asked, step in zip(page.requests, page.steps, strict=True) if "GET /userinfo" in asked]
     assert re.search(r"Authorization: Bearer \S{6}…\s", step)
 
 
