@@ -1,7 +1,8 @@
 /**
  * Auth0 Action for the trigger post-login: has the person's identity verified by the IDV Gateway.
  *
- * Secrets: IDV_URL and IDV_API_KEY; optional IDV_FLOW ("hosted", the default, or "relay") and BLOCK_ON_FAILURE ("false").
+ * Secrets: IDV_URL and IDV_API_KEY; optional IDV_FLOW ("hosted", the default, or "relay"), BLOCK_ON_FAILURE ("false") and
+ * IDV_ADOPT_APP_METADATA ("false").
  * See docs/integrations/auth0.md.
  */
 
@@ -12,6 +13,7 @@ const CONTINUE_PARAMETERS = {
   hosted: ["session_token"],
   relay: ["code", "iss", "error", "error_description"], // not `state`: the one that arrives is Auth0's own
 };
+const LANGUAGE_TAG = /^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$/;
 const PROTOCOLS_WITHOUT_BROWSER = new Set([
   "oauth2-access-token",
   "oauth2-password",
@@ -48,10 +50,22 @@ function flowOf(event) {
 }
 
 function startRequest(event) {
-  const request = { user_id: event.user.user_id, email: event.user.email, flow: flowOf(event) };
+  const request = {
+    user_id: event.user.user_id,
+    email: event.user.email,
+    flow: flowOf(event),
+    locale: LANGUAGE_TAG.test(event.transaction?.locale ?? "") ? event.transaction.locale : undefined,
+    app_metadata: isOn(event.secrets.IDV_ADOPT_APP_METADATA) ? keptBefore(event.user) : undefined,
+  };
   return request.flow === "relay"
     ? { ...request, omit_state: true } // Auth0 adds a `state` of its own, and a repeated parameter is an error
     : { ...request, return_to: `https://${event.request.hostname}/continue` };
+}
+
+/** What an Action without the gateway has kept of the user: the gateway takes it over for one whom it has never met. */
+function keptBefore(user) {
+  const kept = Object.entries(user.app_metadata ?? {}).filter(([name]) => name.startsWith("incode_"));
+  return kept.length ? Object.fromEntries(kept) : undefined;
 }
 
 /** Whom and which attempt it is about comes from Auth0's transaction. Of the address, only the provider's answer counts. */
@@ -95,7 +109,11 @@ function mirror(event, api, metadata) {
 }
 
 function fail(event, api) {
-  if ((event.secrets.BLOCK_ON_FAILURE ?? "").trim().toLowerCase() === "true") api.access.deny(DENIAL);
+  if (isOn(event.secrets.BLOCK_ON_FAILURE)) api.access.deny(DENIAL);
+}
+
+function isOn(secret) {
+  return (secret ?? "").trim().toLowerCase() === "true";
 }
 
 /** The gateway's answer; undefined for whatever is not a 200 with JSON. Only stable codes are logged, nothing personal. */

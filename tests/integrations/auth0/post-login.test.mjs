@@ -53,6 +53,16 @@ for (const flow of FLOWS) {
     );
   });
 
+  test(`who was verified before the gateway was there goes on without a redirect, where that is taken over (${flow})`, async () => {
+    const before = newUser();
+    await verify(before, secrets);
+    const moved = () => ({ ...newUser(), app_metadata: { ...before.app_metadata, plan: "gold" } });
+    assert.ok((await login(moved(), secrets)).redirectedTo);
+    const taken = await login(moved(), { ...secrets, IDV_ADOPT_APP_METADATA: "true" });
+    assert.equal(taken.redirectedTo, undefined);
+    assert.equal(taken.claims[CLAIM].identity_id, before.app_metadata.incode_identity_id);
+  });
+
   test(`a login inside the window is not interrupted, and gets the same claim (${flow})`, async () => {
     const user = newUser();
     const { claims } = await verify(user, secrets);

@@ -36,6 +36,7 @@ def world(work: Workplace) -> Iterator[dict[str, str]]:
         "RETURN_URLS": CONTINUE,
         "SCOPES": "openid profile",
         "HTTP_TIMEOUT_SECONDS": "6.5",
+        "ADOPT_APP_METADATA": "true",
         "LOG_LEVEL": "warning",
     }
     strict = {"BLOCK_ON_FAILURE": "true", "REVERIFICATION_HOURS": "0.000001"}
