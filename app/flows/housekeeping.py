@@ -15,6 +15,7 @@ import structlog
 from app.core.domain import Clock
 from app.core.errors import DatabaseUnavailable
 from app.storage.keeping import SMALL_BATCH, Keeper
+from app.telemetry.logs import fault_location
 
 BREATH_SECONDS = 0.05
 
@@ -46,6 +47,9 @@ class Housekeeping:
                     await self._keep()
             except DatabaseUnavailable as unavailable:
                 _log.warning("housekeeping_postponed", code=unavailable.code)
+            except Exception as error:
+                # Nobody waits for its end: what nobody foresaw is told, and does not end the keeping for good.
+                _log.error("housekeeping_failed", **fault_location(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), seconds)
 

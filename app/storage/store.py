@@ -216,7 +216,7 @@ class Store:
             .values(
                 status=Status.RETURNED,
                 returned_at=now,
-                counted=not isinstance(outcome, Failure) or counts_towards_the_limit(outcome),
+                counted=_still_counted(not isinstance(outcome, Failure) or counts_towards_the_limit(outcome)),
                 clear_at=now + CONFIRMABLE_FOR,
                 sealed_request=None,
                 sealed_outcome=self._seals.seal_returned(back, returned),
@@ -283,6 +283,7 @@ class Store:
             record = self._seals.record(row)
             if record is None:
                 await connection.execute(delete(users).where(users.c.user_id == user_id))
+                await self._keep_no_id_of_a_stranger(connection, user_id)
                 return None
             changed = change(record)
             if changed.authentic:
@@ -303,6 +304,15 @@ class Store:
         """Enter in the audit an act that changes nothing."""
         async with self._database.transaction() as connection:
             await audit.add(connection, entry)
+            if entry.user_id is not None:
+                await self._keep_no_id_of_a_stranger(connection, entry.user_id)
+
+    async def _keep_no_id_of_a_stranger(self, connection: AsyncConnection, user_id: str) -> None:
+        """Of a user who is not on file the audit keeps a digest: asking must not bring an erased id back."""
+        for known in (users.c.user_id, verifications.c.user_id):
+            if (await connection.execute(select(known).where(known == user_id).limit(1))).first():
+                return
+        await audit.forget_user(connection, self._seals, user_id)
 
     async def _row(self, attempt_id: str) -> Row[Any] | None:
         if not ATTEMPT_ID.fullmatch(attempt_id):
@@ -361,7 +371,7 @@ class Store:
             "auth_overall_status": json.dumps(finished.auth_overall_status),
             "failure_code": failure.code if failure else None,
             "failure_description": failure.description if failure else None,
-            "counted": failure is not None and counts_towards_the_limit(failure),
+            "counted": _still_counted(failure is not None and counts_towards_the_limit(failure)),
             "clear_at": (finished.finished_at or finished.created_at) + REPEATABLE_FOR,
             "sealed_request": None,
             "sealed_outcome": None,
@@ -403,6 +413,11 @@ _FORGOTTEN: dict[str, Any] = {
     "sealed_return": None,
     "sealed_answer": None,
 }
+
+
+def _still_counted(counts: bool) -> ColumnElement[bool] | bool:
+    """Whether an attempt counts towards the limit: one that a success or a reset has cleared never does again."""
+    return verifications.c.counted if counts else False
 
 
 def _holds_something() -> ColumnElement[bool]:

@@ -382,6 +382,22 @@ async def test_one_success_clears_all_that_were_begun(make_service: MakeService,
     assert (await service.start(USER, force=True))["reason"] == "too_many_attempts"
 
 
+async def test_what_a_success_has_cleared_does_not_count_again_when_it_fails(
+    make_service: MakeService, clock: Clock
+) -> None:
+    service = await make_service(attempt_limit=2)
+    before = await service.start(USER)
+    back = await service.visit(before, "denied")
+    clock.advance(seconds=1)
+    await service.verify(USER)
+
+    assert (await service.finish(USER, before, **back))["reason"] == "access_denied"
+    for _ in range(2):
+        clock.advance(seconds=1)
+        assert (await service.start(USER, force=True))["action"] == "redirect"
+    assert (await service.start(USER, force=True))["reason"] == "too_many_attempts"
+
+
 async def test_a_failure_is_forgotten_when_the_window_ends_and_not_before(
     make_service: MakeService, clock: Clock
 ) -> None:

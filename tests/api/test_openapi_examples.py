@@ -70,6 +70,7 @@ class Story:
 
     async def two_resets(self) -> None:
         self._clock.advance(hours=-1)
+        await self.service.start(USER)
         await self.service.admin.post(f"/v1/users/{quote(USER)}/reset")
         self._clock.advance(hours=1)
         await self.service.admin.post(f"/v1/users/{quote(USER)}/reset")

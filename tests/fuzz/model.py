@@ -246,7 +246,8 @@ class Model:
         if attempt.status == "pending":
             attempt.outcome = self._outcome(attempt_id, parameters, exchange)
             attempt.status, attempt.returned_at, attempt.withdrawn = "returned", self.now, False
-            attempt.counted = not isinstance(attempt.outcome, str) or _is_the_persons(attempt.outcome)
+            its_own = not isinstance(attempt.outcome, str) or _is_the_persons(attempt.outcome)
+            attempt.counted = attempt.counted and its_own
         return "page" if attempt.withdrawn else "caller"
 
     # The rules.
@@ -297,7 +298,7 @@ class Model:
             attempt.status = "expired" if failure == "verification_expired" else "failed"
             if attempt.purpose == "login":
                 self.users[attempt.user] = self._after_failure(record, attempt.error)
-            attempt.counted = _is_the_persons(attempt.error)
+            attempt.counted = attempt.counted and _is_the_persons(attempt.error)
             attempt.answer = self._failed(attempt.error, attempt.purpose)
         else:
             attempt.status = "completed"
