@@ -98,7 +98,17 @@ Cursor = Annotated[
         examples=["MjAyNi0wNC0wN1QxNzoyODoyNS4xNTAwMDArMDA6MDAgaWR2XzZmMWQyYzNiNGE1OTY4Nzc4Njk1YTRiM2MyZDFlMGYx"],
     ),
 ]
-Moment = Annotated[AwareDatetime, Field(examples=["2026-04-07T00:00:00Z"])]
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _as_written(value: Any) -> Any:
+    """A moment in the form of RFC 3339 alone: a bare number would be taken for seconds since 1970."""
+    if isinstance(value, str) and not _MOMENT.fullmatch(value):
+        raise ValueError("is not a time such as 2026-04-07T00:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_as_written), Field(examples=["2026-04-07T00:00:00Z"])]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-04-07T17:28:25.150Z"])]
 AttemptStatus = Annotated[
     Status,

@@ -6,11 +6,13 @@ import errno
 import os
 import sqlite3
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_MS = 3000
@@ -25,6 +27,13 @@ def prepare(engine: Engine) -> None:
     event.listen(engine, "do_connect", _open_once)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "checkout", partial(_refuse_what_may_not_be_written, str(engine.url.database)))
+
+
+def _refuse_what_may_not_be_written(file: str, *_: object) -> None:
+    # An open connection would go on writing, and a new one would be refused: one file has one answer.
+    if os.path.exists(file) and not os.access(file, os.W_OK):
+        raise DisconnectionError
 
 
 def _open_once(_: Dialect, __: ConnectionPoolEntry, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:

@@ -28,10 +28,7 @@ async def test_a_verification_of_the_future_does_not_stand_and_can_be_replaced(s
     assert (await service.status(USER))["reason"] == "recently_verified"
 
 
-@pytest.mark.parametrize("named", [True, False], ids=["named", "the user's newest"])
-async def test_an_attempt_of_the_future_has_expired_and_stands_in_nobodys_way(
-    service: Service, clock: Clock, *, named: bool
-) -> None:
+async def test_an_attempt_of_the_future_has_expired_and_stands_in_nobodys_way(service: Service, clock: Clock) -> None:
     clock.advance(**WRONG)
     future = await service.start(USER)
     back = await service.visit(future)
@@ -40,7 +37,7 @@ async def test_an_attempt_of_the_future_has_expired_and_stands_in_nobodys_way(
     assert await status_of(service, future) == "expired"
     started = await service.start(USER)
     arrived = await service.visit(started)
-    assert (await service.finish(USER, started if named else None, **arrived))["reason"] == "verified"
+    assert (await service.finish(USER, started, **arrived))["reason"] == "verified"
     assert (await service.finish(USER, future, **back))["reason"] == "verification_expired"
     assert (await service.status(USER))["reason"] == "recently_verified"
     assert service.asked("token") == 1

@@ -184,6 +184,7 @@ async def administrate(store: Any, clock: Clock) -> None:
     for user_id in ("user-78", "somebody whom we have never met"):
         await store.reset_user(user_id, lambda record: record, entry(AuditAction.RESET, user_id, clock))
     await store.erase_user("user-79", entry(AuditAction.ERASE, "user-79", clock))
+    await store.note(entry(AuditAction.EXPORT, "user-78", clock))
 
 
 async def keep_house(keeper: Any, clock: Clock) -> None:
@@ -194,6 +195,7 @@ async def keep_house(keeper: Any, clock: Clock) -> None:
     assert await keeper.purge(clock.now - timedelta(days=60), clock.now) > 0
     assert (await keeper.reseal()).resealed > 0
     assert (await keeper.examine_records(10)).looked_at > 0
+    await keeper.keys_in_use()
 
 
 async def make_every_list(store: Any, audit: Any, clock: Clock) -> None:

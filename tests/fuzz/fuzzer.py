@@ -48,8 +48,14 @@ RULES_IN_WORDS = {
         ("body.return_to", "belongs to the hosted flow"),
         ("body.state", "belongs to the hosted flow"),
         ("body.omit_state", "belongs to the relay flow"),
+        ("body.redirect_uri", "is not one of REDIRECT_URI"),
+        ("body.redirect_uri", "belongs to the relay flow"),
+        ("body.app_metadata", "is taken over only with ADOPT_APP_METADATA=true"),
     },
-    "POST /v1/callback": {("body", "session_token stands alone: leave the provider's parameters out")},
+    "POST /v1/callback": {
+        ("body", "session_token stands alone: leave the provider's parameters out"),
+        ("body", "response_parameters stand alone: leave the single parameters out"),
+    },
     "GET /v1/verifications": {("query.cursor", "is not a cursor of this list")},
 }
 

@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, Page, Request, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from tests.harness.programs import program_or_skip
 from tests.harness.waiting import PATIENCE
@@ -24,17 +24,21 @@ def chromium_or_skip() -> str:
 
 
 class Visit:
-    """A page in Chromium, with what its console says and every host that it asked."""
+    """A page in Chromium, with what its console says, but for hints to developers, and every host that it asked."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.complaints: list[str] = []
         self.hosts: set[str] = set()
         page.set_default_timeout(PATIENCE * 1000)
-        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("console", self._said)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("requestfailed", self._failed)
         page.on("request", self._asked)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if not message.text.startswith("[DOM]"):
+            self.complaints.append(message.text)
 
     def _failed(self, request: Request) -> None:
         # Whoever leaves a page early gives its icon up, which no state of the page waits for: that is not the page's

@@ -41,8 +41,9 @@ def nothing_left_the_host(visit: Visit, service: str) -> None:
 async def authorize(page: Page, scheme_name: str, key: str) -> None:
     await page.get_by_role("button", name="Authorize", exact=True).click()
     dialog = page.locator(".dialog-ux")
-    await expect(dialog.locator(".auth-container").filter(has_text="IdpKey").get_by_role("textbox")).to_be_focused()
-    scheme = dialog.locator(".auth-container").filter(has_text=scheme_name)
+    first = dialog.locator(".auth-container").filter(has_text="IdpKey (http, Bearer)")
+    await expect(first.get_by_role("textbox")).to_be_focused()
+    scheme = dialog.locator(".auth-container").filter(has_text=f"{scheme_name} (http, Bearer)")
     await scheme.get_by_role("textbox").fill(key)
     await scheme.get_by_role("button", name="Apply credentials").click()
     await dialog.get_by_role("button", name="Close", exact=True).first.click()
