@@ -57,6 +57,7 @@ RULES_IN_WORDS = {
         ("body", "response_parameters stand alone: leave the single parameters out"),
     },
     "GET /v1/verifications": {("query.cursor", "is not a cursor of this list")},
+    "GET /v1/audit": {("query.cursor", "is not a cursor of this list")},
 }
 
 
