@@ -17,7 +17,7 @@ from schemathesis.openapi.checks import (
     UnsupportedMethodResponse,
 )
 
-from tests.fuzz.seeds import RETURN_TO, Seeds
+from tests.fuzz.seeds import RETURN_TO, STANDING, Seeds
 from tests.harness.service import Json
 
 CHECKS = {
@@ -35,6 +35,14 @@ OPERATIONS = [
     {
         "include-operation-id": "resetUser",
         "parameters": {"path.user_id": {"dictionary": "spare_users", "probability": 0.6}},
+    },
+    # A finish names an attempt and whose it is: by chance alone the two never fit.
+    {
+        "include-operation-id": "finishVerification",
+        "parameters": {
+            "body.user_id": {"dictionary": "their_user", "probability": 0.8},
+            "body.verification_id": {"dictionary": "open_attempts", "probability": 0.6},
+        },
     },
     # Each hook is off here, and says so to everybody: 404 before 401.
     {"include-tag": "Token hooks", "checks": {"missing_required_header": {"enabled": False}}},
@@ -138,6 +146,8 @@ def _config(seeds: Seeds, key: str | None, max_examples: int) -> Json:
         "relay_states": seeds.relay_states,
         "hosted_states": seeds.hosted_states,
         "session_tokens": seeds.session_tokens,
+        "open_attempts": seeds.open_attempts,
+        "their_user": [STANDING],
         "cursors": seeds.cursors,
         "return_urls": [RETURN_TO],
         "issuers": [seeds.issuer],

@@ -28,6 +28,7 @@ class Seeds:
     relay_states: list[str] = field(default_factory=list)
     hosted_states: list[str] = field(default_factory=list)
     session_tokens: list[str] = field(default_factory=list)
+    open_attempts: list[str] = field(default_factory=list)
     cursors: list[str] = field(default_factory=list)
     issuer: str = ""
     cookie: str = ""
@@ -63,6 +64,9 @@ async def _relay_logins(service: Service, seeds: Seeds, clock: Clock) -> None:
         response = await service.visit(started)
         seeds.codes.append(response["code"])
         seeds.relay_states.append(response["state"])
+    for _ in range(4):
+        started = seeds.keep(await service.start(STANDING, force=True, omit_state=True))
+        seeds.open_attempts.append(started["verification"]["id"])
 
 
 async def _hosted_logins(service: Service, seeds: Seeds, browser: Browser) -> None:

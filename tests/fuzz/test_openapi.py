@@ -25,7 +25,7 @@ REACHED = {
     "GET /v1/verifications/{verification_id}": {200, 404, 422},
     "GET /v1/verifications/{verification_id}/launch": {303, 400},
     "GET /v1/callback": {303, 400},
-    "POST /v1/callback": {404, 409, 422},
+    "POST /v1/callback": {200, 404, 409, 422},
     "GET /v1/users/{user_id}": {200, 422},
     "POST /v1/users/{user_id}/reset": {200, 422},
     "DELETE /v1/users/{user_id}": {204, 422},
