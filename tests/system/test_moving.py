@@ -379,6 +379,7 @@ async def test_attempts_are_found_by_the_face_and_by_time(
 async def test_what_administrators_did_is_listed_and_narrowed(
     work: Workplace, settings: dict[str, str], service: Service
 ) -> None:
+    await service.start("ben")
     await service.admin.post(f"/v1/users/{USER}/reset")
     await service.admin.delete(f"/v1/users/{USER}")
     await service.admin.post("/v1/users/ben/reset", json={"identity": True})
