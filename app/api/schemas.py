@@ -562,7 +562,11 @@ class AuditEntryView(BaseModel):
 
     id: str = Field(description="The entry's id.")
     at: Timestamp = Field(description="When it happened.")
-    action: AuditAction = Field(description="What was done.")
+    action: str = Field(
+        description="What was done: " + ", ".join(f"`{action}`" for action in AuditAction) + ". While two versions of "
+        "the service share a database, the newer one's word for an act that the older does not know.",
+        examples=[AuditAction.RESET],
+    )
     by: str = Field(description="The name of the API key that did it, or `cli`.")
     user_id: str | None = Field(
         description="On whom; null for an act on nobody in particular, and where the user has been erased."

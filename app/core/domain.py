@@ -152,12 +152,13 @@ class Actor:
 class AuditEntry:
     """One act of an administrator.
 
-    `user_id` is None for an act on nobody in particular, and once the user is erased.
+    `action` is an AuditAction, or the word of a newer version that has served this database. `user_id` is None for an
+    act on nobody in particular, and once the user is erased.
     """
 
     id: str
     at: datetime
-    action: AuditAction
+    action: str
     by: str
     user_id: str | None
     request_id: str | None

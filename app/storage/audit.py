@@ -136,5 +136,5 @@ def _digest(key: bytes, user_id: str) -> str:
 
 def _entry(row: Row[Any]) -> AuditEntry:
     return AuditEntry(
-        id=row.id, at=row.at, action=AuditAction(row.action), by=row.by, user_id=row.user_id, request_id=row.request_id
+        id=row.id, at=row.at, action=row.action, by=row.by, user_id=row.user_id, request_id=row.request_id
     )

@@ -79,6 +79,14 @@ async def test_the_audit_is_narrowed_and_paged(service: Service, clock: Clock) -
     problem(await service.admin.get("/v1/audit", params={"action": "login"}), 422, "validation_error")
 
 
+async def test_an_act_of_a_newer_version_is_told_in_its_own_word(service: Service, clock: Clock) -> None:
+    await reset(service, USER, clock)
+    await Tables(service).change("UPDATE audit SET action = 'merge'")
+
+    assert [entry["action"] for entry in await entries(service)] == ["merge"]
+    assert [entry["action"] for entry in await entries(service, user_id=USER)] == ["merge"]
+
+
 async def test_an_identity_provider_does_not_read_the_audit(service: Service) -> None:
     problem(await service.idp.get("/v1/audit"), 403, "forbidden")
     async with service.client(f"{ADMIN_KEY}x") as stranger:
