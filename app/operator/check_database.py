@@ -4,9 +4,11 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from app.operator.finding import Finding
 from app.storage.database import Database
-from app.storage.health import Health, look_at
+from app.storage.health import Health, look_at, missing_rights
 from app.storage.migrate import newest_revision
 
 
@@ -16,10 +18,20 @@ async def check_database(database: Database) -> Finding:
     A SQLite file that is not there yet is no fault: it will be made.
     """
     health = await look_at(database)
+    if health.cause is None and (missing := await missing_rights(database)):
+        return _rights(missing)
     if health.is_reachable:
         return _migrations(health, on_file=database.file is not None)
     assert health.cause is not None  # noqa: S101  what is not reachable has a cause
     return Finding("database", health.cause.words, health.cause.remedy)
+
+
+def _rights(missing: Mapping[str, Sequence[str]]) -> Finding:
+    lacks = "; ".join(f"{', '.join(rights)} on {table}" for table, rights in missing.items())
+    grants = "; ".join(
+        f"GRANT {', '.join(rights)} ON {table} TO the user of DATABASE_URL" for table, rights in missing.items()
+    )
+    return Finding("database", f"does not give this user {lacks}", f"As the owner of the tables: {grants}.")
 
 
 def _migrations(health: Health, *, on_file: bool) -> Finding:

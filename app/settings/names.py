@@ -24,11 +24,15 @@ class Names:
     settings: Collection[str]
     secrets: Collection[str]
 
+    def is_setting(self, name: str) -> bool:
+        """Whether we ourselves read this name."""
+        return name.lower() in self.settings or name.lower().removesuffix(FILE_SUFFIX) in self.secrets
+
     def is_known(self, name: str) -> bool:
         """Whether something reads this name: we ourselves, or what runs beside us."""
-        lower, upper = name.lower(), name.upper()
-        if lower in self.settings or lower.removesuffix(FILE_SUFFIX) in self.secrets:
+        if self.is_setting(name):
             return True
+        lower, upper = name.lower(), name.upper()
         # Whoever thinks that settings have a prefix is told that they have none.
         without_prefix = lower.removeprefix("idv_") in self.settings
         return upper in _OTHERS or (upper.startswith(_PREFIXES_OF_OTHERS) and not without_prefix)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,19 @@ class _Unusable(Exception):
 class EnvironmentSource(PydanticBaseSettingsSource):
     """The environment's variables. An empty value says nothing."""
 
+    _place = "the environment"
+
     def __init__(self, settings_cls: type[BaseSettings], names: Names) -> None:
         super().__init__(settings_cls)
         self._names = names
         self._mistakes: list[str] = []
-        self._given = {name.lower(): value for name, value in self._read().items() if value}
+        self._given: dict[str, str] = {}
+        for name, value in self._read():
+            if not value:
+                continue
+            if name.lower() in self._given and names.is_setting(name):
+                self._mistakes.append(f"{name.upper()}: is given twice in {self._place}; take one of them out")
+            self._given[name.lower()] = value
 
     def __call__(self) -> dict[str, Any]:
         """What is given, by the settings' names, and what is wrong with it."""
@@ -58,27 +66,29 @@ class EnvironmentSource(PydanticBaseSettingsSource):
             raise _Unusable(f"{upper}: is given, and in {upper}_FILE, too; take one of them out")
         return _read_secret(field_name, Path(path)), field_name, False
 
-    def _read(self) -> Mapping[str, str]:
-        return os.environ
+    def _read(self) -> Iterable[tuple[str, str | None]]:
+        return os.environ.items()
 
 
 class DotenvSource(EnvironmentSource):
     """The file `.env` of the working directory, to the letter: nothing is put in place of `$NAME` or `${NAME}`."""
 
-    def _read(self) -> dict[str, str]:
+    _place = str(_DOTENV)
+
+    def _read(self) -> Iterable[tuple[str, str | None]]:
         try:
             with _DOTENV.open(encoding="utf-8-sig") as stream:
                 entries = [entry for entry in parse_stream(stream) if entry.error or entry.key]
         except FileNotFoundError:
-            return {}
+            return []
         except OSError as error:
             self._mistakes.append(f"{_DOTENV}: cannot be read ({error.strerror})")
-            return {}
+            return []
         except UnicodeDecodeError:
             self._mistakes.append(f"{_DOTENV}: is not a UTF-8 text")
-            return {}
+            return []
         self._mistakes += [line for line in map(self._mistake, entries) if line]
-        return {entry.key: entry.value for entry in entries if entry.key and entry.value}
+        return [(entry.key, entry.value) for entry in entries if entry.key]
 
     def _mistake(self, entry: Binding) -> str | None:
         # A line that is no entry may be part of a secret: nothing of it is shown.

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import Table, text
 
 from app.core.errors import DatabaseUnavailable
 from app.storage.database import Database
 from app.storage.faults import Cause, diagnose
 from app.storage.migrate import current_revision, is_migrated
+from app.storage.tables import METADATA, audit, leases
 
+_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+# Nothing is ever taken out of these two, so that whoever serves may be kept from it.
+_WITHOUT_DELETE = (audit, leases)
+_HAS_RIGHT = text("SELECT has_table_privilege(:name, :right)")
 _IS_READ_ONLY = text("SELECT current_setting('transaction_read_only')")
 
 
@@ -41,6 +46,25 @@ async def look_at(database: Database) -> Health:
     except DatabaseUnavailable as fault:
         return Health(diagnose(fault))
     return Health(None if is_migrated(revision) else Cause.NOT_MIGRATED, revision)
+
+
+async def missing_rights(database: Database) -> dict[str, list[str]]:
+    """Which rights on which tables PostgreSQL does not give the service's user. The database must be migrated.
+
+    Raises DatabaseUnavailable.
+    """
+    if database.file is not None:
+        return {}
+    missing: dict[str, list[str]] = {}
+    for table in METADATA.sorted_tables:
+        for right in _needed(table):
+            if not (await database.read(_HAS_RIGHT, {"name": table.name, "right": right}))[0][0]:
+                missing.setdefault(table.name, []).append(right)
+    return missing
+
+
+def _needed(table: Table) -> tuple[str, ...]:
+    return _RIGHTS[:-1] if table in _WITHOUT_DELETE else _RIGHTS
 
 
 def _missing_file(file: str) -> Cause | None:

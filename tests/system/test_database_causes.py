@@ -1,6 +1,7 @@
 """Each way in which a real PostgreSQL cannot be used, told by its own words."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from app.core.errors import DatabaseUnavailable
+from app.operator.check_database import check_database
 from app.storage.database import Database
 from app.storage.faults import Cause, diagnose
 from app.storage.health import look_at
@@ -25,6 +27,7 @@ def server() -> Iterator[PostgresServer]:
         server.execute(
             "CREATE ROLE ana LOGIN PASSWORD 'hush'",
             "CREATE DATABASE idv",
+            "CREATE DATABASE rights",
             "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'",
             "CREATE DATABASE replica",
             "ALTER DATABASE replica SET default_transaction_read_only = on",
@@ -36,6 +39,17 @@ def server() -> Iterator[PostgresServer]:
             "host all ghost 127.0.0.1/32 trust",
         )
         yield server
+
+
+# What a service needs that may take nothing out of the audit.
+NEEDED = {
+    "users": "SELECT, INSERT, UPDATE, DELETE",
+    "verifications": "SELECT, INSERT, UPDATE, DELETE",
+    "keyring": "SELECT, INSERT, UPDATE, DELETE",
+    "audit": "SELECT, INSERT, UPDATE",
+    "leases": "SELECT, INSERT, UPDATE",
+    "alembic_version": "SELECT",
+}
 
 
 async def cause_at(url: str) -> Cause | None:
@@ -79,6 +93,29 @@ async def test_a_user_without_the_right_to_make_tables_is_told_which_right_is_mi
     await database.close()
     assert diagnose(refused.value) is Cause.NO_RIGHTS
     assert "GRANT USAGE, CREATE ON SCHEMA public" in Cause.NO_RIGHTS.remedy
+
+
+async def test_a_right_that_is_missing_is_told_with_its_table_and_how_it_is_given(server: PostgresServer) -> None:
+    at = f"127.0.0.1:{server.port}/rights"
+    owner, serving = Database(f"postgres://postgres@{at}"), Database(f"postgres://ana:hush@{at}")
+    await upgrade(owner)
+    await execute(owner, *(f"GRANT {needed} ON {table} TO ana" for table, needed in NEEDED.items()))
+    assert (await check_database(serving)).remedy is None
+    await execute(owner, "REVOKE INSERT, DELETE ON verifications FROM ana", "REVOKE SELECT ON audit FROM ana")
+
+    found = await check_database(serving)
+    assert found.result == "does not give this user SELECT on audit; INSERT, DELETE on verifications"
+    assert found.remedy
+    await execute(owner, *re.findall("GRANT .*? ON .*? TO", found.remedy), after=" ana")
+    assert (await check_database(serving)).remedy is None
+    for database in (owner, serving):
+        await database.close()
+
+
+async def execute(database: Database, *statements: str, after: str = "") -> None:
+    async with database.transaction() as connection:
+        for statement in statements:
+            await connection.execute(text(statement + after))
 
 
 @pytest.mark.parametrize("command", ["check", "migrate"])

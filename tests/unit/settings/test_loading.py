@@ -1,6 +1,7 @@
 """What `.env` and files of secrets may hold, and how each mistake is told."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,23 @@ def test_a_misspelt_name_in_the_env_file_stops_with_the_one_that_was_meant(load:
     dotenv({name: "MARKER"})
     [line] = lines(load)
     assert line == f"{name}: is the name of no setting; {meant} was probably meant"
+
+
+@pytest.mark.parametrize("name", ["ATTEMPT_LIMIT", "REDIRECT_SECRET_FILE"])
+@pytest.mark.parametrize("again", [str.upper, str.lower])
+def test_a_setting_that_the_env_file_gives_twice_stops(load: Load, name: str, again: Callable[[str], str]) -> None:
+    Path(".env").write_text(f"{name}=5\n\n{again(name)}=6\n")
+    assert lines(load, REDIRECT_SECRET=None)[0] == f"{name}: is given twice in .env; take one of them out"
+
+
+def test_a_setting_that_the_env_file_gives_once_and_empty_once_is_given_once(load: Load) -> None:
+    Path(".env").write_text("ATTEMPT_LIMIT=\nATTEMPT_LIMIT=5\nHTTPS_PROXY=http://a\nhttps_proxy=http://b\n")
+    assert load().attempt_limit == 5
+
+
+def test_a_setting_that_the_environment_gives_in_two_spellings_stops(load: Load) -> None:
+    [line] = lines(load, ATTEMPT_LIMIT="5", attempt_limit="6")
+    assert line == "ATTEMPT_LIMIT: is given twice in the environment; take one of them out"
 
 
 def test_a_name_that_resembles_none_stops_too(load: Load) -> None:
