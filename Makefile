@@ -66,7 +66,7 @@ defences: setup
 soak: setup
 	$(BIN)/python -m tests.soak
 
-# One process and one caller, then many callers: SECONDS=30 WORKERS=2 make bench
+# Beside a raw answer of the same web server: ROUNDS=5 SECONDS=4 make bench, or a part of it: ONLY=status,callback
 bench: setup
 	@$(BIN)/python -m tests.bench
 
