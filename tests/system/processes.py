@@ -1,3 +1,4 @@
+import atexit
 import contextlib
 import fcntl
 import os
@@ -12,13 +13,17 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 import httpx
 from cryptography.fernet import Fernet
 
 from tests.harness.loopback import NO_TLS
 from tests.harness.waiting import PATIENCE
+from tests.system.forking import Command, Forked, Forks
 
 IDV = Path(sys.executable).parent / "idv"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -34,6 +39,14 @@ SETTINGS = {
     "API_KEYS": f"acme={IDP_KEY}",
     "ADMIN_API_KEYS": f"root={ADMIN_KEY}",
 }
+
+
+@cache
+def forks() -> Forks:
+    """Where the commands of this process's tests are forked."""
+    forks = Forks(REPOSITORY)
+    atexit.register(forks.close)
+    return forks
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
@@ -58,6 +71,11 @@ def answers(url: str, status: int) -> bool:
         return False
 
 
+def _text(stream: BinaryIO) -> str:
+    stream.seek(0)
+    return stream.read().decode().replace("\r\n", "\n")
+
+
 def after(preparation: str) -> tuple[str, ...]:
     """The command that prepares a process with a line of shell."""
     return ("/bin/sh", "-c", f'{preparation}; exec "$@"', "sh")
@@ -66,7 +84,7 @@ def after(preparation: str) -> tuple[str, ...]:
 class Running:
     """A process of ours, and what it has written so far."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", stdout: Path, stderr: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Forked", stdout: Path, stderr: Path) -> None:
         self.process = process
         self._stdout = stdout
         self._stderr = stderr
@@ -128,20 +146,48 @@ class Workplace:
             **(settings or {}),
         }
 
-    def run(
-        self, *arguments: str, settings: Mapping[str, str] | None = None, program: Path = IDV
-    ) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end."""
-        return subprocess.run(  # noqa: S603  our own console script
-            [program, *arguments],
+    def _start(
+        self,
+        arguments: Sequence[str],
+        settings: Mapping[str, str] | None,
+        streams: tuple[int, int, int],
+        *,
+        through: Sequence[str] = (),
+        program: Path = IDV,
+        afresh: bool = False,
+        leads: bool = True,
+    ) -> "subprocess.Popen[bytes] | Forked":
+        environment = self._environment(settings)
+        if program == IDV and not through and not afresh:
+            return forks().fork(Command(str(IDV), arguments, str(self.folder), environment, leads), *streams)
+        stdin, stdout, stderr = streams
+        return subprocess.Popen(  # noqa: S603  our own console script
+            [*through, program, *arguments],
             cwd=self.folder,
-            env=self._environment(settings),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
+            env=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=leads,
         )
+
+    def run(
+        self,
+        *arguments: str,
+        settings: Mapping[str, str] | None = None,
+        program: Path = IDV,
+        afresh: bool = False,
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end; `afresh`, it imports everything by itself."""
+        with open(os.devnull) as nothing, TemporaryFile() as out, TemporaryFile() as err:
+            streams = (nothing.fileno(), out.fileno(), err.fileno())
+            process = self._start(arguments, settings, streams, program=program, afresh=afresh, leads=False)
+            try:
+                code = process.wait(PATIENCE)
+            finally:
+                process.kill()
+            written = [_text(stream) for stream in (out, err)]
+        return subprocess.CompletedProcess([str(program), *arguments], code, *written)
 
     def run_in_terminal(
         self, *arguments: str, settings: Mapping[str, str], typed: str = "", columns: int = 200
@@ -152,25 +198,19 @@ class Workplace:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         with open(ours, "r+b", buffering=0) as screen:
-            process = subprocess.Popen(  # noqa: S603  our own console script
-                [IDV, *arguments],
-                cwd=self.folder,
-                env={"TERM": "xterm-256color", **self._environment(settings)},
-                stdin=theirs,
-                stdout=theirs,
-                stderr=theirs,
-                start_new_session=True,
-            )
+            environment = {"TERM": "xterm-256color", **(settings or {})}
+            process = self._start(arguments, environment, (theirs, theirs, theirs))
             os.close(theirs)
             screen.write(typed.encode())
             watchdog = threading.Timer(PATIENCE, process.kill)
             watchdog.start()
             shown = b""
-            with process, contextlib.suppress(OSError):  # EIO: the last one who had the terminal open is gone
+            with contextlib.suppress(OSError):  # EIO: the last one who had the terminal open is gone
                 while piece := screen.read(65536):
                     shown += piece
+            code = process.wait(PATIENCE)
             watchdog.cancel()
-        return process.returncode, shown.decode().replace("\r\n", "\n")
+        return code, shown.decode().replace("\r\n", "\n")
 
     @contextlib.contextmanager
     def running(
@@ -180,24 +220,15 @@ class Workplace:
         ours.
         """
         stdout, stderr = (self._outputs / f"{len(list(self._outputs.iterdir()))}.{name}" for name in ("out", "err"))
-        with (
-            stdout.open("wb") as out,
-            stderr.open("wb") as err,
-            subprocess.Popen(  # noqa: S603  our own console script
-                [*through, IDV, *arguments],
-                cwd=self.folder,
-                env=self._environment(settings),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            ) as process,
-        ):
+        with stdout.open("wb") as out, stderr.open("wb") as err, open(os.devnull) as nothing:
+            streams = (nothing.fileno(), out.fileno(), err.fileno())
+            process = self._start(arguments, settings, streams, through=through)
             try:
                 yield Running(process, stdout, stderr)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+                process.wait(PATIENCE)
 
 
 @contextlib.contextmanager
