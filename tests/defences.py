@@ -861,6 +861,13 @@ DEFENCES = (
         "scenario",
     ),
     Defence(
+        "a claim of ours takes the place of none that a token has",
+        "app/settings/model.py",
+        "if value in _TAKEN_CLAIMS:",
+        "if False:",
+        "tests/unit/settings",
+    ),
+    Defence(
         "a hook is off until its settings are there",
         "app/hooks/hook.py",
         "                    raise HookOff\n",

@@ -103,7 +103,7 @@ class VerificationNotFound(Problem):
     """Unknown, erased, or none that this callback could belong to."""
 
     status, code, title = 404, "verification_not_found", "Verification not found"
-    detail = "There is no such verification of this user. It may have been erased, or another one was finished already."
+    detail = "There is no such verification of this user. It may have been erased, or removed after RETENTION_DAYS."
     hint = "Send the `verification.id` of the start and the same `user_id`. Otherwise let the user log in again."
 
 

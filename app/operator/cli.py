@@ -156,12 +156,20 @@ def init(
     with_sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Fill in docker-compose.yml's sandbox, not Incode.")
     ] = False,
+    sandbox_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="With --sandbox: where it is, when Docker does not run it.")
+    ] = None,
+    redirect_uri: Annotated[
+        str | None, typer.Option(metavar="URL", help="Fill in REDIRECT_URI, where the relay flow ends.")
+    ] = None,
 ) -> None:
     """Write a .env file with fresh secrets, and say what is left to fill in."""
     from cryptography.fernet import Fernet
 
     from app.operator import env_file
 
+    if sandbox_url and not with_sandbox:
+        raise typer.BadParameter("it goes with --sandbox.", param_hint="--sandbox-url")
     idp_key, admin_key = api_keys.new_key(), api_keys.new_key()
     client_secret = secrets.token_urlsafe(32) if with_sandbox else ""
     values = {
@@ -170,8 +178,12 @@ def init(
         "API_KEYS": f"idp={api_keys.hashed(idp_key)}",
         "ADMIN_API_KEYS": f"admin={api_keys.hashed(admin_key)}",
         "INCODE_CLIENT_SECRET": client_secret,
-        **(env_file.SANDBOX if with_sandbox else {"AUTH0_DOMAIN": ""}),
+        **(env_file.SANDBOX if with_sandbox else {}),
+        **({"INCODE_SERVER_URL": sandbox_url} if sandbox_url else {}),
+        **({"REDIRECT_URI": redirect_uri} if redirect_uri else {}),
     }
+    if not with_sandbox and not redirect_uri:
+        values["AUTH0_DOMAIN"] = ""
     try:
         if folder is None:
             _write_privately(file, env_file.render(values))
@@ -191,7 +203,8 @@ def init(
     print("Left to fill in:")
     print("  INCODE_CLIENT_ID, from your OIDC integration in the Incode Dashboard")
     print(f"  its secret, {folder / 'incode_client_secret' if folder else 'INCODE_CLIENT_SECRET'}")
-    print("  AUTH0_DOMAIN, or REDIRECT_URI for another identity provider")
+    if not redirect_uri:
+        print("  AUTH0_DOMAIN, or REDIRECT_URI for another identity provider")
     print("  INCODE_SERVER_URL, for production")
     if folder is None:
         print("\nThen: idv serve")
@@ -403,7 +416,12 @@ def erase(
 
 @main.command(epilog=ENDS)
 def purge() -> None:
-    """Remove attempts that are older than RETENTION_DAYS. The users' records stay."""
+    """Do at once what housekeeping does in small steps: clear what has served its time, and remove old attempts.
+
+    Answers, unconfirmed outcomes and secrets of requests are cleared once their time is over, and attempts that nobody
+    finished expire. Attempts older than RETENTION_DAYS are removed. The users' records stay. On SQLite, the service
+    waits while the file is written anew.
+    """
     settings = _settings()
     now = utc_now()
 
@@ -545,7 +563,7 @@ def copy(
 def rotate_keys() -> None:
     """Encrypt everything again with the first of ENCRYPTION_KEYS; afterwards the others can go.
 
-    The service may run meanwhile.
+    The service may run meanwhile. On SQLite, it waits at the end while the file is written anew.
     """
     settings = _settings()
     with _interruptible(), progress("Encrypting again") as show:

@@ -43,12 +43,25 @@ _ROLES = {
     "metrics_api_keys": Role.METRICS,
     "api_keys": Role.IDP,
 }
+_HOOKS = ("hydra", "supabase", "okta", "entra", "zitadel", "wso2")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", re.IGNORECASE)
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SUPABASE_SECRET = re.compile(r"v1,whsec_([A-Za-z0-9+/]+={0,2})")
 # A repeated parameter is an error (RFC 6749 section 3.1): the provider adds these to the redirect URI.
 _OF_THE_RESPONSE = frozenset({"code", "error", "error_description", "error_uri", "iss", "state"})
+# A token's own members (RFC 7519, OpenID Connect Core, RFC 9068, and Supabase's): a claim of ours in such a place would
+# say who the token is about, or what it allows.
+_TAKEN_CLAIMS = frozenset(
+    {
+        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "azp", "nonce", "auth_time", "acr", "amr", "at_hash"),
+        *("c_hash", "s_hash", "sid", "sub_jwk", "cnf", "act", "may_act", "scope", "scp", "client_id", "events"),
+        *("role", "roles", "groups", "entitlements", "permissions", "aal", "session_id", "is_anonymous"),
+        *("app_metadata", "user_metadata", "name", "given_name", "family_name", "middle_name", "nickname"),
+        *("preferred_username", "profile", "picture", "website", "email", "email_verified", "gender", "birthdate"),
+        *("zoneinfo", "locale", "phone", "phone_number", "phone_number_verified", "address", "updated_at"),
+    }
+)
 _ONE_CHARACTER = "a secret is one and the same character throughout"
 _URL_WANTED = "takes an https address; plain http beyond this machine needs ALLOW_HTTP=true"
 
@@ -387,6 +400,13 @@ class Settings(DatabaseSettings):
         for name in SECRETS[: SECRETS.index(field)]:
             if not {name, field} <= _ROLES.keys() and not set(own).isdisjoint(_digests(info.data.get(name))):
                 raise ValueError(f"has the same value as {name.upper()}; each secret needs one of its own")
+        return value
+
+    @field_validator(*(f"{provider}_claim_name" for provider in _HOOKS))
+    @classmethod
+    def _is_no_claim_of_the_token(cls, value: str | None) -> str | None:
+        if value in _TAKEN_CLAIMS:
+            raise ValueError("names a claim that tokens have a meaning for already; take another, such as incode_idv")
         return value
 
     @field_validator("supabase_hook_secrets")

@@ -44,6 +44,9 @@ CONFLICTING = {
     "API_KEYS": f"acme={IDP_KEY}, acme={ADMIN_KEY}",
 }
 
+# What a library would write down with this, a secret's value included, it writes at its finest level.
+TALKATIVE = {"LOG_LEVEL": "debug", "PYDANTIC_SETTINGS_DEBUG": "1"}
+
 
 def refusals(work: Workplace, *command: str, settings: dict[str, str]) -> dict[str, str]:
     """The settings that stop the start, with what is said of each."""
@@ -151,7 +154,7 @@ def test_the_log_names_routes_and_attempts_and_nothing_of_a_person(work: Workpla
     options = ("--client-id", SETTINGS["INCODE_CLIENT_ID"], "--redirect-uri", SETTINGS["REDIRECT_URI"])
     with (
         work.running("sandbox", *options, "--port", provider.rpartition(":")[2], settings=secret) as sandbox,
-        serving(work, INCODE_SERVER_URL=provider, SCOPES="openid profile email", LOG_LEVEL="debug") as (service, url),
+        serving(work, INCODE_SERVER_URL=provider, SCOPES="openid profile email", **TALKATIVE) as (service, url),
         httpx.Client(
             base_url=url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE, verify=NO_TLS
         ) as client,

@@ -9,7 +9,7 @@ import pytest
 from app.core.api_keys import holder_of, parse_api_keys
 from app.core.domain import Caller, Role
 from app.settings import Settings
-from tests.system.processes import Workplace
+from tests.system.processes import Workplace, answers, free_port
 
 KNOWN = {name.upper() for name in Settings.model_fields}
 FRESH = ("REDIRECT_SECRET", "ENCRYPTION_KEYS", "API_KEYS", "ADMIN_API_KEYS")
@@ -56,6 +56,33 @@ def test_init_writes_a_file_that_works_once_it_is_filled_in(work: Workplace) -> 
     assert holder_of(admin_key, settings.keys) == Caller("admin", Role.ADMIN)
     assert idp_key not in file.read_text()
     assert admin_key not in file.read_text()
+
+
+def test_init_fills_in_a_sandbox_on_this_machine_and_where_the_relay_flow_ends(work: Workplace) -> None:
+    relay, sandbox = "http://127.0.0.1:7000/continue", f"http://127.0.0.1:{free_port()}"
+    made = work.run("init", "--sandbox", "--sandbox-url", sandbox, "--redirect-uri", relay)
+    assert (made.returncode, made.stderr) == (0, "")
+    given = {name.lower(): value for name, value in entries(work.folder / ".env").items()}
+    settings = Settings.model_validate(given)
+    assert (settings.incode_server_url, settings.redirect_uri) == (sandbox, (relay,))
+    secret = {"SANDBOX_CLIENT_SECRET": given["incode_client_secret"]}
+    options = ("--client-id", settings.incode_client_id, "--redirect-uri", relay, "--port", sandbox.rpartition(":")[2])
+    callback = ("--redirect-uri", f"{settings.public_url}/v1/callback")
+    with work.running("sandbox", *options, *callback, settings=secret) as running:
+        running.wait_until(lambda: answers(sandbox, 200), "the sandbox")
+        checked = work.run("check")
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+
+
+def test_init_takes_a_redirect_uri_in_place_of_auth0_s_and_no_sandbox_that_is_not_asked_for(work: Workplace) -> None:
+    alone = work.run("init", "--sandbox-url", "http://127.0.0.1:9000")
+    assert alone.returncode == 2
+    assert list(work.folder.iterdir()) == []
+    made = work.run("init", "--redirect-uri", "https://login.example/continue")
+    assert "AUTH0_DOMAIN" not in made.stdout
+    written = entries(work.folder / ".env")
+    assert written["REDIRECT_URI"] == "https://login.example/continue"
+    assert "AUTH0_DOMAIN" not in written
 
 
 def test_migrate_asks_for_no_setting_but_the_database_s(work: Workplace) -> None:

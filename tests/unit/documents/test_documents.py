@@ -12,7 +12,7 @@ from app.settings.model import SECRETS as IN_FILES
 from tests.harness.containers import REPOSITORY, composition, variables_in
 from tests.unit.settings.given import REQUIRED
 
-PATTERNS = ("*.md", "deploy/*.md", "docs/**/*.md", "app/api/description.md")
+PATTERNS = ("*.md", "deploy/*.md", "docs/**/*.md", "app/api/reference/description.md")
 DOCUMENTS = sorted(path.relative_to(REPOSITORY).as_posix() for pattern in PATTERNS for path in REPOSITORY.glob(pattern))
 COMMANDS: dict[str, typer.core.TyperCommand] = typer.main.get_command(cli.main).commands  # type: ignore[attr-defined]
 SETTINGS = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in IN_FILES}
@@ -23,8 +23,8 @@ SECRETS = {
     for path in REPOSITORY.glob("integrations/auth0/*.js")
     for name in re.findall(r"event\.secrets\.([A-Z_]+)", path.read_text(encoding="utf-8"))
 }
-# Of Docker Compose, and of the tests.
-OTHERS = {*variables_in(composition()), "TEST_POSTGRES_URL", "REQUIRE_ALL", "COPY_TO"}
+# Of Docker Compose, of the tests, and of a library.
+OTHERS = {*variables_in(composition()), "TEST_POSTGRES_URL", "REQUIRE_ALL", "COPY_TO", "PYDANTIC_SETTINGS_DEBUG"}
 
 
 def text(document: str) -> str:
