@@ -78,7 +78,7 @@ def test_each_link_leads_to_a_file_or_a_heading(document: str) -> None:
     headings = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in words}
     for target in re.findall(r"(?:\]\(|src=\")([^)\"]+)", text(document)):
         path, _, anchor = target.partition("#")
-        assert target.startswith("https://") or target in PAGES or (folder / path).exists(), target
+        assert target.startswith("https://") or f"/{target.lstrip('/')}" in PAGES or (folder / path).exists(), target
         assert path or anchor in headings, target
 
 
