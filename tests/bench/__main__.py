@@ -1,23 +1,28 @@
 """Starts everything on loopback, measures it, and prints tables in Markdown.
 
-`ROUNDS=5 SECONDS=4 make bench` takes longer, `ONLY=status,callback make bench` measures a part.
+`ROUNDS=5 SECONDS=4 make bench` takes longer, `ONLY=status,callback make bench` measures a part, and
+`USERS=1000000 ONLY=moving make bench` moves a million users.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import machine
+from tests.bench.figures import table
+from tests.bench.limits import HEADINGS, Line, at_the_start, under_overload
+from tests.bench.moving import moved
 from tests.bench.operations import OPERATIONS
 from tests.bench.rounds import measure
-from tests.bench.servers import CORES, bench
+from tests.bench.servers import CORES, Bench, bench
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 SECONDS = float(os.environ.get("SECONDS", "2"))
-PARTS = tuple(operation.name for operation in OPERATIONS)
+USERS = int(os.environ.get("USERS", "100000"))
+PARTS = (*(operation.name for operation in OPERATIONS), "overload", "start-up", "moving")
 
 
 def chosen(only: str) -> Sequence[str]:
@@ -37,7 +42,19 @@ def main() -> None:
     with bench() as started:
         operations = [operation for operation in OPERATIONS if operation.name in parts]
         if operations:
-            print(measure(started, operations, ROUNDS, SECONDS), flush=True)
+            print(measure(started, operations, ROUNDS, SECONDS), end="\n\n", flush=True)
+        lines = list(_limits(started, parts))
+        if lines:
+            print(table([HEADINGS, *lines]))
+
+
+def _limits(started: Bench, parts: Sequence[str]) -> Iterator[Line]:
+    if "overload" in parts:
+        yield from under_overload(started, SECONDS)
+    if "start-up" in parts:
+        yield from at_the_start(started)
+    if "moving" in parts:
+        yield from moved(started, USERS)
 
 
 def _pinning() -> str:

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -21,13 +22,14 @@ def cores() -> tuple[int, int] | None:
 
 
 @contextmanager
-def on_core(core: int | None) -> Iterator[None]:
-    """Processes that are started in this block stay on a core; None leaves them where they are."""
-    if core is None:
+def on_cores(*cores: int | None) -> Iterator[None]:
+    """Processes that are started in this block stay on these cores; without any they are left where they are."""
+    chosen = set(cores) - {None}
+    if not chosen:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cast(set[int], chosen))
     try:
         yield
     finally:

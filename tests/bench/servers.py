@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import signal
 import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -21,7 +24,7 @@ from tests.harness.certificates import Authority, address
 from tests.harness.databases import POSTGRES_URL, empty_database, is_postgres_reachable
 from tests.harness.loopback import NO_TLS
 from tests.harness.waiting import PATIENCE
-from tests.system.processes import REPOSITORY, SETTINGS, Workplace, eventually, free_port, serving
+from tests.system.processes import IDV, REPOSITORY, SETTINGS, eventually, free_port
 
 SQLITE = "SQLite"
 POSTGRESQL = "PostgreSQL"
@@ -58,16 +61,22 @@ class Service:
     engine: str
     server: Server
     provider: Provider
-    database_url: str
-    work: Workplace = field(repr=False)
-    settings: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A command that has ended well: what it wrote, and its time on the wall and on processors, in seconds."""
+
+    output: str
+    seconds: float
+    cpu: float
 
 
 class Bench:
     """Starts what is to be measured; it stays up until the block of `bench` is left."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder = folder
+        self.folder = folder
         self._stack = stack
         self._authority = Authority(folder, "authority")
         self.engines = [POSTGRESQL, SQLITE] if is_postgres_reachable() else [SQLITE]
@@ -75,7 +84,7 @@ class Bench:
     def raw(self) -> Server:
         """The yardstick."""
         server = self._web_server("raw", SERVERS_CORE, free_port())
-        _wait_for(f"http://{LOOPBACK}:{server.port}/")
+        wait_for(f"http://{LOOPBACK}:{server.port}/")
         return server
 
     def provider(self, *, tls: bool = False) -> Provider:
@@ -85,29 +94,74 @@ class Bench:
         options = self._certificate() if tls else []
         provider = Provider(issuer, self._authority.file if tls else None)
         self._web_server("provider", OTHERS_CORE, port, *options, ISSUER=issuer)
-        _wait_for(f"{issuer}/jwks", provider.trust)
+        wait_for(f"{issuer}/jwks", provider.trust)
         return provider
 
-    def service(self, engine: str, provider: Provider, *, workers: int = 1, **settings: str) -> Service:
+    def database(self, engine: str) -> str:
+        """The address of a new database, migrated."""
+        if engine == POSTGRESQL:
+            url = self._stack.enter_context(empty_database())
+        else:
+            url = f"sqlite+aiosqlite:///{tempfile.mkdtemp(dir=self.folder)}/idv.db"
+        self.run("migrate", DATABASE_URL=url)
+        return url
+
+    def service(self, engine: str, provider: Provider, **settings: str) -> Service:
         """The service, as `idv serve` puts it to work, on a database of its own."""
-        folder = Path(tempfile.mkdtemp(dir=self._folder))
-        url = (
-            self._stack.enter_context(empty_database()) if engine == POSTGRESQL else f"sqlite+aiosqlite:///{folder}/db"
-        )
         trust = {"SSL_CERT_FILE": str(provider.authority)} if provider.authority else {}
-        chosen = {**SETTINGS, "INCODE_SERVER_URL": provider.issuer, "DATABASE_URL": url, **trust, **settings}
-        work = Workplace(folder)
-        migrated = work.run("migrate", settings=chosen)
-        if migrated.returncode:
-            raise SystemExit(migrated.stderr)
-        with machine.on_core(SERVERS_CORE):
-            running, origin = self._stack.enter_context(serving(work, "--workers", str(workers), **chosen))
-        _wait_for(f"{origin}/readyz")
-        return Service(engine, Server(int(origin.rpartition(":")[2]), running.process.pid), provider, url, work, chosen)
+        url = self.database(engine)
+        chosen = {"INCODE_SERVER_URL": provider.issuer, "DATABASE_URL": url, **trust, **settings}
+        return Service(engine, self._stack.enter_context(self.serving(chosen)), provider)
+
+    @contextmanager
+    def serving(self, settings: Mapping[str, str], *, workers: int = 1) -> Iterator[Server]:
+        """The service with these settings, once it is ready, while the block runs."""
+        port = free_port()
+        log = self.folder / f"{port}.log"
+        with machine.on_cores(SERVERS_CORE), log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603  our own console script
+                [IDV, "serve", "--port", str(port), "--workers", str(workers)],
+                cwd=self.folder,
+                env=self._environment(settings),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            wait_for(f"http://{LOOPBACK}:{port}/readyz")
+            yield Server(port, process.pid)
+        except AssertionError:
+            raise SystemExit(log.read_text()) from None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def run(self, *arguments: str, **settings: str) -> Ran:
+        """Run a command of ours to its end, on any core. Raises SystemExit where it does not end well."""
+        before, began = _cpu_of_ended(), time.perf_counter()
+        with machine.on_cores(*(CORES or ())):
+            ended = subprocess.run(  # noqa: S603  our own console script
+                [IDV, *arguments],
+                cwd=self.folder,
+                env=self._environment(settings),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        if ended.returncode:
+            raise SystemExit(f"idv {arguments[0]}: {ended.stderr}")
+        return Ran(ended.stdout, time.perf_counter() - began, _cpu_of_ended() - before)
+
+    def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+        around = {name: os.environ[name] for name in ("PATH", "PGSSLMODE")}
+        return {**around, "HOME": str(self.folder), **SETTINGS, "INCODE_SERVER_URL": "http://127.0.0.1:9", **settings}
 
     def _certificate(self) -> list[str]:
         certificate, key = self._authority.certify(address(LOOPBACK))
-        files = (self._folder / "certificate.pem", self._folder / "key.pem")
+        files = (self.folder / "certificate.pem", self.folder / "key.pem")
         for file, content in zip(files, (certificate, key), strict=True):
             file.write_bytes(content)
         return ["--ssl-certfile", str(files[0]), "--ssl-keyfile", str(files[1])]
@@ -116,7 +170,7 @@ class Bench:
         """An application of ours on the service's web server."""
         chosen = ("--port", str(port), "--loop", "uvloop", "--http", "httptools", "--no-access-log")
         command = [sys.executable, "-m", "uvicorn", f"tests.bench.{module}:app", *chosen, *options]
-        with machine.on_core(core):
+        with machine.on_cores(core):
             process = subprocess.Popen(  # noqa: S603  our own application
                 [*command, "--log-level", "warning", "--lifespan", "off"],
                 cwd=REPOSITORY,
@@ -127,7 +181,8 @@ class Bench:
         return Server(port, process.pid)
 
 
-def _wait_for(url: str, trust: ssl.SSLContext | None = None) -> None:
+def wait_for(url: str, trust: ssl.SSLContext | None = None) -> None:
+    """Return once a server answers with success."""
     with httpx.Client(verify=trust or NO_TLS, timeout=PATIENCE) as client:
 
         def answers() -> bool:
@@ -139,12 +194,18 @@ def _wait_for(url: str, trust: ssl.SSLContext | None = None) -> None:
         eventually(answers, url)
 
 
+def _cpu_of_ended() -> float:
+    """What the commands that have ended took of the processors, in seconds."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 @contextmanager
 def bench() -> Iterator[Bench]:
     """What starts servers; all are ended when the block is left."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idv-bench-")))
-        with machine.on_core(OTHERS_CORE):
+        with machine.on_cores(OTHERS_CORE):
             yield Bench(folder, stack)
 
 
