@@ -26,7 +26,7 @@ from app.hooks.hook import CamelCased, Claim, CurrentMinting, Minting, Provider,
 COMMONAUTH = "/commonauth"
 _REFUSED = "identity_verification_failed"
 
-router = hook_router(Provider.WSO2, SCHEMES[Role.IDP], SCHEMES[Role.ADMIN], BASIC, seconds=5.0)
+router = hook_router(Provider.WSO2, SCHEMES[Role.IDP], SCHEMES[Role.ADMIN], BASIC, seconds=3.0)
 
 
 class Wso2User(CamelCased):

@@ -23,7 +23,7 @@ _SIGNATURE = APIKeyHeader(
 )
 
 # ZITADEL waits as long as the target says; its default is 10 seconds.
-router = hook_router(Provider.ZITADEL, _SIGNATURE, seconds=5.0)
+router = hook_router(Provider.ZITADEL, _SIGNATURE, seconds=3.0)
 
 
 class ZitadelUser(Sent):

@@ -1,9 +1,10 @@
 """What all token hooks share: they are off until they are wanted, and answer from the record alone."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from sqlalchemy import make_url
 
 from app.main import MAX_HOOK_BODY_BYTES, create_app
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
 from tests.harness.hooks import BY_KEY, HOOKS, PATHS, REQUESTS, Tenant, Vendors, asked
 from tests.harness.service import ADMIN_KEY, CLAIM, IDP_KEY, USER, Json, Service, enrol, problem
-from tests.harness.tables import on_sqlite_only
+from tests.harness.silence import Wire
+from tests.harness.tables import on_postgresql_only, on_sqlite_only
 
 SUPPORT_KEY = "support-key-0123456789-0123456789-0123456"
 TOKEN_HOOKS = tuple(path for path in PATHS if path != "wso2/authentication")
@@ -28,6 +31,17 @@ SETTINGS_OF = {
     "entra": {name: HOOKS[name] for name in ("entra_tenant_id", "entra_audience")},
     "zitadel": {"zitadel_hook_secret": HOOKS["zitadel_hook_secret"]},
     "wso2": {"wso2_hook": True},
+}
+
+# How long each vendor waits for an answer, as its documents say or docs/integrations has the operator set it.
+VENDORS_WAIT = {
+    "hydra": 30,
+    "supabase": 5,
+    "okta": 3,
+    "entra": 2,
+    "zitadel": 5,
+    "wso2/token": 5,
+    "wso2/authentication": 5,
 }
 
 
@@ -50,17 +64,21 @@ def claims_in(path: str, answer: Json) -> list[Json]:
 
 
 @asynccontextmanager
-async def without_database(
-    vendors: Vendors, folder: Path, tenant: Tenant, clock: Clock, **changes: Any
+async def on_database(
+    url: str, vendors: Vendors, tenant: Tenant, clock: Clock, **changes: Any
 ) -> AsyncIterator[Vendors]:
-    """The same vendors, in front of a service whose database cannot be opened."""
-    url = SecretStr(f"sqlite+aiosqlite:///{folder}/nowhere/idv.db")
-    changed = vendors.service.settings.model_copy(update={"database_url": url, **changes})
+    """The same vendors, in front of a service that uses this database."""
+    changed = vendors.service.settings.model_copy(update={"database_url": SecretStr(url), **changes})
     app = create_app(changed, clock=clock, monotonic=clock.monotonic, entra_url=tenant.url)
     async with app.router.lifespan_context(app):
         service = Service(app, vendors.service.sandbox, changed)
         yield Vendors(service, vendors.key, clock)
         await service.close()
+
+
+def going_on(path: str) -> dict[str, str]:
+    """The setting that lets tokens be minted without the database."""
+    return {f"{path.partition('/')[0]}_without_database": "continue"}
 
 
 @on_sqlite_only
@@ -150,14 +168,37 @@ def basic(name: str, password: str) -> str:
 async def test_without_the_database_a_hook_fails_unless_the_operator_chose_to_go_on(
     path: str, vendors: Vendors, tenant: Tenant, clock: Clock, tmp_path: Path
 ) -> None:
-    async with without_database(vendors, tmp_path, tenant, clock) as away:
+    nowhere = f"sqlite+aiosqlite:///{tmp_path}/nowhere/idv.db"
+    async with on_database(nowhere, vendors, tenant, clock) as away:
         response = await away.send(path, REQUESTS[path])
         problem(response, 503, "database_unavailable")
         assert response.headers["Retry-After"] == "1"
-    setting = f"{path.partition('/')[0]}_without_database"
-    async with without_database(vendors, tmp_path, tenant, clock, **{setting: "continue"}) as away:
+    async with on_database(nowhere, vendors, tenant, clock, **going_on(path)) as away:
         answer = await away.ask(path, REQUESTS[path])
         assert path == "wso2/authentication" or claims_in(path, answer) == []
+
+
+@on_postgresql_only
+@pytest.mark.parametrize(("path", "seconds"), VENDORS_WAIT.items())
+async def test_while_the_database_hangs_a_hook_answers_before_its_vendor_has_gone(
+    path: str, seconds: float, vendors: Vendors, tenant: Tenant, clock: Clock, database_url: str
+) -> None:
+    address = make_url(database_url)
+    async with AsyncExitStack() as stack:
+        wire = await stack.enter_async_context(Wire(address.host or "", address.port or 5432).laid())
+        url = address.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
+        failing = await stack.enter_async_context(on_database(url, vendors, tenant, clock))
+        going = await stack.enter_async_context(on_database(url, vendors, tenant, clock, **going_on(path)))
+        for each in (failing, going):
+            assert (await each.send(path, REQUESTS[path])).status_code == 200
+        wire.cut()
+        async with asyncio.timeout(seconds):
+            refused, minted = await asyncio.gather(*(each.send(path, REQUESTS[path]) for each in (failing, going)))
+        wire.mend()
+
+    problem(refused, 503, "database_unavailable")
+    assert minted.status_code == 200
+    assert path == "wso2/authentication" or claims_in(path, minted.json()) == []
 
 
 @on_sqlite_only
