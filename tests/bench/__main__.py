@@ -16,7 +16,7 @@ from tests.bench.figures import table
 from tests.bench.limits import HEADINGS, Line, at_the_start, under_overload
 from tests.bench.moving import moved
 from tests.bench.operations import OPERATIONS
-from tests.bench.rounds import measure
+from tests.bench.rounds import cells, measure
 from tests.bench.servers import CORES, Bench, bench
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -35,14 +35,12 @@ def chosen(only: str) -> Sequence[str]:
 
 def main() -> None:
     """Measure what ONLY names."""
-    if not Path("/proc/self/stat").exists():
-        raise SystemExit("what a process takes of the processor is read from /proc: this needs Linux")
     parts = chosen(os.environ.get("ONLY", ""))
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {machine.described()}.", _pinning())
+    print(introduction())
     with bench() as started:
         operations = [operation for operation in OPERATIONS if operation.name in parts]
         if operations:
-            print(measure(started, operations, ROUNDS, SECONDS), end="\n\n", flush=True)
+            print(measure(started, list(cells(started, operations)), ROUNDS, SECONDS), end="\n\n", flush=True)
         lines = list(_limits(started, parts))
         if lines:
             print(table([HEADINGS, *lines]))
@@ -57,10 +55,13 @@ def _limits(started: Bench, parts: Sequence[str]) -> Iterator[Line]:
         yield from moved(started, USERS)
 
 
-def _pinning() -> str:
-    if CORES is None:
-        return "What is measured shares its core with all that it needs: compare with nothing but the same machine."
-    return "The server under test has one core, all that it needs the other."
+def introduction() -> str:
+    """When and where it is measured, in a line. Raises SystemExit where it cannot be."""
+    if not Path("/proc/self/stat").exists():
+        raise SystemExit("what a process takes of the processor is read from /proc: this needs Linux")
+    pinned = "The server under test has one core, all that it needs the other."
+    shared = "What is measured shares its core with all that it needs: compare with nothing but the same machine."
+    return f"{datetime.now(UTC):%Y-%m-%d}, {machine.described()}. {pinned if CORES else shared}\n"
 
 
 if __name__ == "__main__":

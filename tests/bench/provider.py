@@ -39,6 +39,8 @@ _people: dict[str, bytes] = {}
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request."""
+    if scope["type"] != "http":
+        raise RuntimeError("nothing is to be done at the start")
     respond = _ENDPOINTS.get(scope["path"], _not_found)
     status, body = respond(scope, await _body(receive))
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

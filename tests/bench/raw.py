@@ -13,7 +13,9 @@ _START = {
 _END = {"type": "http.response.body", "body": BODY}
 
 
-async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+async def app(scope: Scope, _receive: Receive, send: Send) -> None:
     """The same answer to every request."""
+    if scope["type"] != "http":
+        raise RuntimeError("nothing is to be done at the start")
     await send(_START)
     await send(_END)

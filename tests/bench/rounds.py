@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from tests.bench import machine
-from tests.bench.figures import HEADINGS, Sample, row, table
+from tests.bench.figures import HEADINGS, Goal, Sample, row, table
 from tests.bench.load import Outcome, Work, drive, request
 from tests.bench.operations import Operation, enrol
 from tests.bench.raw import BODY
@@ -49,22 +49,25 @@ class Loaded:
         return self.cpu / self.outcome.seconds
 
 
-def measure(bench: Bench, operations: Sequence[Operation], rounds: int, seconds: float) -> str:
-    """The table of these operations on every database."""
+def measure(bench: Bench, cells: Sequence[Cell], rounds: int, seconds: float) -> str:
+    """The table of these cells, beside the raw answer."""
     raw = bench.raw()
-    cells = list(_cells(bench, operations))
     for cell in cells:
+        # The first load tells how much the second can be, which compilers at run time need to do their work.
+        _at_saturation(cell, WARM_UP_SECONDS)
         _at_saturation(cell, WARM_UP_SECONDS)
     for _ in range(rounds):
         move_postgres_aside()
         yardstick = load(raw, RAW, seconds)
         for cell in cells:
             cell.samples.append(_sample(cell, yardstick, seconds))
-    lines = [
-        row(each.operation.title, each.service.engine, each.samples, each.operation.goals[each.service.engine])
-        for each in cells
-    ]
+    lines = [_row(cell) for cell in cells]
     return f"{table([HEADINGS, *lines])}\n\n{_raw_answers(cells[0].samples, seconds)}"
+
+
+def _row(cell: Cell) -> list[str]:
+    engine = cell.service.engine
+    return row(cell.operation.title, engine, cell.samples, cell.operation.goals.get(engine, Goal()))
 
 
 def _raw_answers(samples: Sequence[Sample], seconds: float) -> str:
@@ -75,7 +78,7 @@ def _raw_answers(samples: Sequence[Sample], seconds: float) -> str:
     )
 
 
-def _cells(bench: Bench, operations: Sequence[Operation]) -> Iterator[Cell]:
+def cells(bench: Bench, operations: Sequence[Operation]) -> Iterator[Cell]:
     """Every operation with a service: one on each database for each kind of provider."""
     services: dict[tuple[str, bool], Service] = {}
     for tls in sorted({operation.tls for operation in operations}):

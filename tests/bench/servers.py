@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +83,7 @@ class Bench:
 
     def raw(self) -> Server:
         """The yardstick."""
-        server = self._web_server("raw", SERVERS_CORE, free_port())
+        server = self.web_server("raw", SERVERS_CORE, free_port())
         wait_for(f"http://{LOOPBACK}:{server.port}/")
         return server
 
@@ -93,7 +93,7 @@ class Bench:
         issuer = f"{'https' if tls else 'http'}://{LOOPBACK}:{port}"
         options = self._certificate() if tls else []
         provider = Provider(issuer, self._authority.file if tls else None)
-        self._web_server("provider", OTHERS_CORE, port, *options, ISSUER=issuer)
+        self.web_server("provider", OTHERS_CORE, port, *options, ISSUER=issuer)
         wait_for(f"{issuer}/jwks", provider.trust)
         return provider
 
@@ -166,28 +166,28 @@ class Bench:
             file.write_bytes(content)
         return ["--ssl-certfile", str(files[0]), "--ssl-keyfile", str(files[1])]
 
-    def _web_server(self, module: str, core: int | None, port: int, *options: str, **environment: str) -> Server:
-        """An application of ours on the service's web server."""
-        chosen = ("--port", str(port), "--loop", "uvloop", "--http", "httptools", "--no-access-log")
-        command = [sys.executable, "-m", "uvicorn", f"tests.bench.{module}:app", *chosen, *options]
+    def web_server(self, module: str, core: int | None, port: int, *options: str, **environment: str) -> Server:
+        """An application beside this module, on the service's web server."""
+        served = ("--port", str(port), "--loop", "uvloop", "--http", "httptools", "--no-access-log")
+        command = [sys.executable, "-m", "uvicorn", f"tests.bench.{module}:app", *served, *options]
+        return self.program([*command, "--log-level", "warning"], core, port, REPOSITORY, **environment)
+
+    def program(self, command: Sequence[str], core: int | None, port: int, folder: Path, **environment: str) -> Server:
+        """A program that listens at the port, sooner or later."""
         with machine.on_cores(core):
-            process = subprocess.Popen(  # noqa: S603  our own application
-                [*command, "--log-level", "warning", "--lifespan", "off"],
-                cwd=REPOSITORY,
-                env={**os.environ, **environment},
-            )
+            process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment})  # noqa: S603  our own
         self._stack.callback(process.wait)
         self._stack.callback(process.terminate)
         return Server(port, process.pid)
 
 
 def wait_for(url: str, trust: ssl.SSLContext | None = None) -> None:
-    """Return once a server answers with success."""
+    """Return once a server answers with anything but a fault of its own."""
     with httpx.Client(verify=trust or NO_TLS, timeout=PATIENCE) as client:
 
         def answers() -> bool:
             try:
-                return client.get(url).is_success
+                return not client.get(url).is_server_error
             except httpx.TransportError:
                 return False
 

@@ -44,6 +44,11 @@ def service_url(postgres_url: str) -> str:
     return postgres_url.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
+def plain_url(url: str) -> str:
+    """The service's URL as other programs take it."""
+    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
+
+
 def on_postgres(name: str) -> str:
     """The URL that the service takes for a database of this name on the tests' server."""
     return service_url(_beside(name))
