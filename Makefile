@@ -6,7 +6,7 @@ BUILD_LOCK := requirements.build.lock.txt
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 READY := .venv/ready
 
-.PHONY: help setup demo test unit check format audit defences mutate soak bench bench-peers release lock clean
+.PHONY: help setup demo test unit check format audit defences mutate soak bench bench-peers bench-large release lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make soak    log many users in for a minute while the provider misbehaves"
 	@echo "make bench   measure how fast the service answers on this machine"
 	@echo "make bench-peers  the same beside what somebody might build instead"
+	@echo "make bench-large  the same with 10 million users and attempts in the database"
 	@echo "make mutate  change core and use-cases in one spot at a time and see a test go red"
 	@echo "make setup   make .venv from the lock file (the others do it by themselves)"
 	@echo "make release  check that version, changelog and tag belong together"
@@ -74,6 +75,10 @@ bench: setup
 # The same beside what somebody might build or take instead; it needs Node for most of them.
 bench-peers: setup
 	@$(BIN)/python -m tests.bench.peers
+
+# A PostgreSQL database with 10 million users and attempts beside a small one, some 15 GB: LARGE=100000 make bench-large
+bench-large: setup
+	@$(BIN)/python -m tests.bench.large
 
 # Changes the core and the use-cases in one spot at a time, and shows the changes that no test notices. It may take hours.
 mutate: setup

@@ -1,28 +1,41 @@
 """Starts everything on loopback, measures it, and prints tables in Markdown.
 
 `ROUNDS=5 SECONDS=4 make bench` takes longer, `ONLY=status,callback make bench` measures a part, and
-`USERS=1000000 ONLY=moving make bench` moves a million users.
+`USERS=1000000 ONLY=moving make bench` moves a million users. `INTO=docs/performance.md make bench` also puts the tables
+there.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
-from tests.bench import machine
 from tests.bench.figures import table
 from tests.bench.limits import HEADINGS, Line, at_the_start, under_overload
 from tests.bench.moving import moved
 from tests.bench.operations import OPERATIONS
+from tests.bench.report import ROUNDS, SECONDS, needs_linux, tell
 from tests.bench.rounds import cells, measure
-from tests.bench.servers import CORES, Bench, bench
+from tests.bench.servers import Bench, bench
 
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = float(os.environ.get("SECONDS", "2"))
 USERS = int(os.environ.get("USERS", "100000"))
-PARTS = (*(operation.name for operation in OPERATIONS), "overload", "start-up", "moving")
+LIMITS = ("overload", "start-up", "moving")
+PARTS = (*(operation.name for operation in OPERATIONS), *LIMITS)
+
+
+def main() -> None:
+    """Measure what ONLY names."""
+    needs_linux()
+    parts = chosen(os.environ.get("ONLY", ""))
+    operations = [operation for operation in OPERATIONS if operation.name in parts]
+    if operations:
+        with bench() as started:
+            measured = measure(started, list(cells(started, operations)), ROUNDS, SECONDS)
+        tell("operations", measured, whole=len(operations) == len(OPERATIONS))
+    with bench() as started:
+        lines = list(_limits(started, parts))
+    if lines:
+        tell("limits", table([HEADINGS, *lines]), whole=set(LIMITS) <= set(parts))
 
 
 def chosen(only: str) -> Sequence[str]:
@@ -33,19 +46,6 @@ def chosen(only: str) -> Sequence[str]:
     return names or PARTS
 
 
-def main() -> None:
-    """Measure what ONLY names."""
-    parts = chosen(os.environ.get("ONLY", ""))
-    print(introduction())
-    with bench() as started:
-        operations = [operation for operation in OPERATIONS if operation.name in parts]
-        if operations:
-            print(measure(started, list(cells(started, operations)), ROUNDS, SECONDS), end="\n\n", flush=True)
-        lines = list(_limits(started, parts))
-        if lines:
-            print(table([HEADINGS, *lines]))
-
-
 def _limits(started: Bench, parts: Sequence[str]) -> Iterator[Line]:
     if "overload" in parts:
         yield from under_overload(started, SECONDS)
@@ -53,15 +53,6 @@ def _limits(started: Bench, parts: Sequence[str]) -> Iterator[Line]:
         yield from at_the_start(started)
     if "moving" in parts:
         yield from moved(started, USERS)
-
-
-def introduction() -> str:
-    """When and where it is measured, in a line. Raises SystemExit where it cannot be."""
-    if not Path("/proc/self/stat").exists():
-        raise SystemExit("what a process takes of the processor is read from /proc: this needs Linux")
-    pinned = "The server under test has one core, all that it needs the other."
-    shared = "What is measured shares its core with all that it needs: compare with nothing but the same machine."
-    return f"{datetime.now(UTC):%Y-%m-%d}, {machine.described()}. {pinned if CORES else shared}\n"
 
 
 if __name__ == "__main__":

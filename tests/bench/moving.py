@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,19 +19,25 @@ GOAL_SECONDS = 300
 
 def moved(bench: Bench, users: int) -> Iterator[Line]:
     """An import into each database, and a copy from the one to the other."""
-    export = _export(bench.folder / "users.ndjson", users)
+    ids = (f"auth0|{number:024x}" for number in range(users))
+    export = exported(bench.folder / "users.ndjson", ids)
     databases = {engine: bench.database(engine) for engine in bench.engines}
     for engine, url in databases.items():
-        ran = bench.run("import", "--json", str(export), DATABASE_URL=url)
-        if json.loads(ran.output)["added"] != users:
-            raise SystemExit(f"idv import: {ran.output}")
-        yield _line("idv import", engine, users, ran)
+        yield _line("idv import", engine, users, imported(bench, export, users, url))
     if POSTGRESQL in databases:
         target = bench.database(POSTGRESQL)
         ran = bench.run("copy", DATABASE_URL=databases[SQLITE], COPY_TO=target)
         if f"users: {users} rows" not in ran.output:
             raise SystemExit(f"idv copy: {ran.output}")
         yield _line("idv copy", f"{SQLITE} → {POSTGRESQL}", users, ran)
+
+
+def imported(bench: Bench, export: Path, users: int, url: str) -> Ran:
+    """Take so many users over. Raises SystemExit unless all were."""
+    ran = bench.run("import", "--json", str(export), DATABASE_URL=url)
+    if json.loads(ran.output)["added"] != users:
+        raise SystemExit(f"idv import: {ran.output}")
+    return ran
 
 
 def _line(command: str, engine: str, users: int, ran: Ran) -> Line:
@@ -49,8 +55,8 @@ def _line(command: str, engine: str, users: int, ran: Ran) -> Line:
     )
 
 
-def _export(file: Path, users: int) -> Path:
-    """What Auth0 would export of so many users whom the Action has verified."""
+def exported(file: Path, user_ids: Iterable[str]) -> Path:
+    """What Auth0 would export of these users, whom the Action has verified."""
     metadata = app_metadata(
         UserRecord(
             completed=True,
@@ -69,6 +75,6 @@ def _export(file: Path, users: int) -> Path:
     )
     rest = json.dumps(metadata)
     with file.open("w", encoding="utf-8") as lines:
-        for number in range(users):
-            lines.write(f'{{"user_id":"auth0|{number:024x}","app_metadata":{rest}}}\n')
+        for user_id in user_ids:
+            lines.write(f'{{"user_id":{json.dumps(user_id)},"app_metadata":{rest}}}\n')
     return file

@@ -61,6 +61,7 @@ class Service:
     engine: str
     server: Server
     provider: Provider
+    database_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Bench:
         trust = {"SSL_CERT_FILE": str(provider.authority)} if provider.authority else {}
         url = self.database(engine)
         chosen = {"INCODE_SERVER_URL": provider.issuer, "DATABASE_URL": url, **trust, **settings}
-        return Service(engine, self._stack.enter_context(self.serving(chosen)), provider)
+        return Service(engine, self._stack.enter_context(self.serving(chosen)), provider, url)
 
     @contextmanager
     def serving(self, settings: Mapping[str, str], *, workers: int = 1) -> Iterator[Server]:

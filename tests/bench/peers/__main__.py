@@ -13,7 +13,6 @@ from pathlib import Path
 import asyncpg
 
 from app.oidc.pkce import code_challenge, new_code_verifier
-from tests.bench.__main__ import ROUNDS, SECONDS, introduction
 from tests.bench.load import Work
 from tests.bench.operations import (
     OPERATIONS,
@@ -25,6 +24,7 @@ from tests.bench.operations import (
     repeated,
     starts_of_new_users,
 )
+from tests.bench.report import ROUNDS, SECONDS, needs_linux, tell
 from tests.bench.rounds import Cell, cells, measure
 from tests.bench.servers import LOOPBACK, POSTGRESQL, SERVERS_CORE, Bench, Provider, Server, Service, bench, wait_for
 from tests.harness.databases import plain_url
@@ -46,11 +46,12 @@ READ = partial(repeated, asked_for(VERIFIED), b'"completed":true')
 
 def main() -> None:
     """Measure the service and its peers."""
-    print(introduction())
+    needs_linux()
     with bench() as started:
         ours = [operation for operation in OPERATIONS if operation.name in BESIDE]
         ours_and_theirs = [*cells(started, ours), *_peers(started)]
-        print(measure(started, ours_and_theirs, ROUNDS, SECONDS))
+        measured = measure(started, ours_and_theirs, ROUNDS, SECONDS)
+    tell("peers", measured, whole={cell.service.engine for cell in ours_and_theirs} >= {POSTGRESQL, WITHOUT})
 
 
 def _peers(started: Bench) -> Iterator[Cell]:

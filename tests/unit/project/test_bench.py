@@ -2,6 +2,7 @@ import pytest
 
 from tests.bench.__main__ import PARTS, chosen
 from tests.bench.figures import HEADINGS, Goal, Sample, percentile, row, table
+from tests.bench.report import replaced
 
 
 def sample(**changes: float) -> Sample:
@@ -68,3 +69,13 @@ def test_all_is_measured_unless_a_part_is_named() -> None:
 def test_a_part_that_there_is_not_is_named() -> None:
     with pytest.raises(SystemExit, match="sttaus"):
         chosen("sttaus")
+
+
+def test_a_block_takes_the_place_of_the_last_one_of_its_name() -> None:
+    document = "Before\n<!-- a begin -->\nold\n<!-- a end -->\n<!-- b begin -->\nother\n<!-- b end -->\n"
+    assert replaced(document, "a", "new") == document.replace("old", "new")
+
+
+def test_a_block_without_a_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="no place for a"):
+        replaced("<!-- a begin -->\nand no end", "a", "new")
