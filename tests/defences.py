@@ -226,11 +226,8 @@ DEFENCES = (
     Defence(
         "a sub enrols nobody",
         "app/core/imports.py",
-        """    if kept in changing:
-        traps.add(Trap.IDENTITY_FROM_SUB)
-        return None
-""",
-        "",
+        "return frozenset(value for value in ids if isinstance(value, str))",
+        "return frozenset()",
         "tests/unit/core/test_imports.py",
     ),
     Defence(
@@ -269,7 +266,7 @@ DEFENCES = (
         "if self._framing_bytes > MAX_FRAMING_BYTES:",
         "if False:",
         "tests/conformance/test_transport.py",
-        "headers_without_end or header_without_end",
+        "headers and without",
     ),
     Defence(
         "answers have a time limit, however they drip",

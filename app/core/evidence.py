@@ -12,6 +12,7 @@ PII_CLAIMS = ("name", "given_name", "family_name", "birthdate", "email", "phone_
 MAX_USERINFO_BYTES = 16 * 1024
 MAX_PII_BYTES = 4 * 1024
 MAX_TEXT_LENGTH = 255
+_ESCAPED_BYTES = 6  # what an ASCII character may take in JSON: \u0000
 
 
 def usable_id(value: Json) -> str | None:
@@ -56,6 +57,8 @@ def _is_usable_pii(value: Json) -> bool:
 
 def fits(value: Json, size: int) -> bool:
     """Whether the value can be written as JSON (RFC 8259) of so many bytes."""
+    if isinstance(value, str) and value.isascii() and 2 + _ESCAPED_BYTES * len(value) <= size:
+        return True
     try:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         return len(text.encode()) <= size

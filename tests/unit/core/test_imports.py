@@ -101,6 +101,7 @@ def test_others_members_are_ignored() -> None:
             Trap.IDENTITY_FROM_SUB,
         ),
         (kept(idv={"identity_id": None, "userinfo": {}}, incode_identity_id="an older sub"), Trap.IDENTITY_UNCONFIRMED),
+        (kept(incode_identity_id=SUB), Trap.IDENTITY_FROM_SUB),
         (kept(incode_identity_id="another"), Trap.IDENTITY_UNCONFIRMED),
     ],
 )
