@@ -155,8 +155,9 @@ def create_app(
 
 
 async def _tell_of(database: Database) -> None:
-    """Write into the log, at the start, why the database cannot be used; the service starts, and goes on once it
-    can.
+    """Write into the log, at the start, why the database cannot be used.
+
+    The service starts, and goes on once it can.
     """
     if cause := (await look_at(database)).cause:
         _log.warning("database_unavailable", cause=cause.code, meaning=cause.words, remedy=cause.remedy)
@@ -209,8 +210,9 @@ def from_environment() -> FastAPI:
 async def _in_the_background(
     work: Callable[[], Coroutine[Any, Any, None]] | None, *, ends: bool = False
 ) -> AsyncIterator[None]:
-    """Let `work` go on while the block runs, and no longer; what `ends` by itself is cancelled only where it takes its
-    time.
+    """Let `work` go on while the block runs, and no longer.
+
+    What `ends` by itself is cancelled only where it takes its time.
     """
     task = asyncio.create_task(work()) if work else None
     try:

@@ -1,5 +1,6 @@
-"""Alembic's environment: on the connection that `app.storage.migrate` hands it, or on DATABASE_URL for its own command
-line.
+"""Alembic's environment.
+
+It works on the connection that `app.storage.migrate` hands it, or on DATABASE_URL for its own command line.
 """
 
 import asyncio

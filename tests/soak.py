@@ -109,7 +109,7 @@ class Soak:
             await self.agrees(login)
 
     async def agrees(self, login: Login) -> None:
-        """That the user's record is what was last answered."""
+        """Assert that the user's record is what was last answered."""
         status = await self.ask("GET", f"/v1/users/{login.user_id.replace('|', '%7C')}")
         if status.get("app_metadata") != login.record:
             self.wrong.append(f"{login.user_id}: the record is not what was answered")

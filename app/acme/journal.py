@@ -60,8 +60,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Moment:
-    """A step in its place: seconds after the first one began, and the number of the step that waited for it, if any
-    did.
+    """A step in its place.
+
+    It has the seconds since the first one began, and the number of the step that waited for it, if any did.
     """
 
     step: Step

@@ -1,5 +1,6 @@
-"""The requests of a login that Acme has no part in: whoever runs browser, gateway and sandbox beside it can tell Acme
-of them.
+"""The requests of a login that Acme has no part in.
+
+Whoever runs browser, gateway and sandbox beside it can tell Acme of them.
 """
 
 from __future__ import annotations

@@ -102,8 +102,9 @@ def headline(visit: Visit, payment: str) -> Headline:
 
 
 def finish_elsewhere(arrived: Mapping[str, str], example_user: str) -> Elsewhere | None:
-    """What to send with what arrived, where somebody called the gateway without Acme; None where nothing of use
-    arrived.
+    """What to send with what arrived, where somebody called the gateway without Acme.
+
+    None where nothing of use arrived.
     """
     names = ("session_token",) if "session_token" in arrived else tuple(name for name in RELAYED if name in arrived)
     if not names:
@@ -116,8 +117,9 @@ def finish_elsewhere(arrived: Mapping[str, str], example_user: str) -> Elsewhere
 
 
 def _named(token: str) -> dict[str, str]:
-    """The ids that the gateway's token names, unchecked: they are shown to whoever pastes them, and the gateway checks
-    them.
+    """The ids that the gateway's token names, unchecked.
+
+    They are shown to whoever pastes them, and the gateway checks them.
     """
     try:
         payload = token.split(".")[1][:_PAYLOAD_AT_MOST]

@@ -1,5 +1,4 @@
-"""From a request to a route's answer, by the signature of its function
-(docs/decisions/0017-routes-without-the-solver.md).
+"""From a request to a route's answer, by the signature of its function (decision 0017).
 
 The framework reads the same signature for the OpenAPI document. Its own solving of dependencies, and its second
 validation of each answer, took most of a request's time.
@@ -44,8 +43,9 @@ _GIVEN: dict[Any, Callable[[Request], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """An argument that the caller sends: where it is, its type, the names that it may have, and what stands in for
-    it.
+    """An argument that the caller sends.
+
+    It says where it is, its type, the names that it may have, and what stands in for it.
     """
 
     name: str

@@ -145,10 +145,10 @@ async def receive(  # noqa: PLR0917  the parameters of the response
         str | None, _query("The provider's words about the error.", examples.REFUSED.description)
     ] = None,
 ) -> Response:
-    """Exchanges the code, keeps the outcome unconfirmed, and sends the browser back to `return_to` with a
-    `session_token`.
+    """Exchanges the code, keeps the outcome unconfirmed, and sends the browser back to `return_to`.
 
-    The record changes only when the identity provider hands that token in at `POST /v1/callback`.
+    The address has a `session_token`. The record changes only when the identity provider hands that token in at `POST
+    /v1/callback`.
     """
     pages = _BrowserPages(request, services)
     if _is_repeated(request, *_RESPONSE_PARAMETERS):

@@ -61,10 +61,9 @@ class SecurityHeaders:
 
 
 class RequestRecord:
-    """Logs, counts and traces each request by its route's template, never by its path; probes that went well at debug
-    level.
+    """Logs, counts and traces each request by its route's template, never by its path.
 
-    What nobody caught becomes a problem answer here.
+    Probes that went well are logged at debug level. What nobody caught becomes a problem answer here.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, tracing: Tracing) -> None:
@@ -112,8 +111,7 @@ class RequestRecord:
 
 
 class RequestBounds:
-    """Refuses a path that another path would be taken for, and lets nobody hold a place with a body that is large or
-    slow.
+    """Refuses a path that another would be taken for, and a body that is too large or too slow.
 
     The framework's routes match a path with a newline at the end as if there were none, and the server replaces bytes
     that are no UTF-8: one user's id would be taken for another's. A body is read when a route asks for it, which is

@@ -76,8 +76,9 @@ async def _checks(services: CurrentServices) -> dict[str, str]:
     },
 )
 async def metrics(services: CurrentServices) -> Response:
-    """Requests, decisions, callbacks, calls to the provider and database connections, of every process of this `idv
-    serve`.
+    """Requests, decisions, callbacks, calls to the provider and database connections.
+
+    They are those of every process of this `idv serve`.
     """
     # In a thread: other requests are not held up by it.
     return Response(await asyncio.to_thread(services.metrics.render), media_type=CONTENT_TYPE)

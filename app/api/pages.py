@@ -93,8 +93,9 @@ class Pages:
 
 
 def _readable_on(color: str) -> str:
-    """Black or white, whichever has the better contrast on the colour: WCAG 2.2's, with a plain power for sRGB's
-    curve.
+    """Black or white, whichever has the better contrast on the colour.
+
+    It is WCAG 2.2's contrast, with a plain power for sRGB's curve.
     """
     red, green, blue = ((int(color[at : at + 2], 16) / 255) ** 2.2 for at in (1, 3, 5))
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue

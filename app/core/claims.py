@@ -26,8 +26,9 @@ def timestamp(moment: datetime | None) -> str | None:
 def token_claims(
     record: UserRecord | None, reason: Reason, rules: Rules, purpose: Purpose = Purpose.LOGIN
 ) -> dict[str, Json]:
-    """What to put on tokens: the claim of a verification that stands, under its namespace; empty for any other
-    `reason`.
+    """What to put on tokens: the claim of a verification that stands, under its namespace.
+
+    Empty for any other `reason`.
     """
     if reason not in {Reason.RECENTLY_VERIFIED, Reason.VERIFIED} or record is None or record.evidence is None:
         return {}

@@ -216,8 +216,9 @@ def detail(failure: Failure) -> str:
 
 
 def detail_in_our_words(failure: Failure) -> str:
-    """What went wrong, without what a provider or a browser wrote into an authorization response: it may name a
-    person.
+    """What went wrong, without what a provider or a browser wrote into an authorization response.
+
+    Such words may name a person.
     """
     foreign = failure.code in _AUTHORIZATION_CODES or failure.code is FailureCode.AUTHORIZATION_ERROR
     return CATALOGUE[failure.code].detail if foreign else detail(failure)

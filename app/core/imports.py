@@ -1,5 +1,6 @@
-"""The inverse of `claims.app_metadata`: from what the Action, or a mirror of ours, has kept to the record that it
-stands for.
+"""The inverse of `claims.app_metadata`.
+
+It reads what the Action, or a mirror of ours, has kept, and gives the record that it stands for.
 """
 
 from __future__ import annotations
@@ -66,8 +67,9 @@ MEANINGS: dict[Trap, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The record that was kept of a user, None where nothing was, and what of it could not be taken over as it
-    stands.
+    """The record that was kept of a user, None where nothing was.
+
+    `traps` are what of it could not be taken over as it stands.
     """
 
     record: UserRecord | None
@@ -100,8 +102,9 @@ def read_app_metadata(metadata: Mapping[str, Json], now: datetime, rules: Rules)
 
 
 def _judged(record: UserRecord, rules: Rules, traps: set[Trap]) -> UserRecord:
-    """The record without what does not count: evidence is kept, and a person enrolled, by a verification that does
-    alone.
+    """The record without what does not count.
+
+    Only a verification that counts has its evidence kept, and enrols a person.
     """
     if record.evidence and (failure := _status_failure(record.evidence.auth_overall_status, rules, traps)):
         return UserRecord(completed=False, interview_id=record.interview_id, failure=record.failure or failure)
@@ -149,8 +152,9 @@ def _completed_at(value: Json, now: datetime, rules: Rules, traps: set[Trap]) ->
 
 
 def _changing_ids(metadata: Mapping[str, Json], told: Mapping[str, Json]) -> frozenset[str]:
-    """The ids that belong to one interview: where the provider named no identity, the Action kept one of them in its
-    place.
+    """The ids that belong to one interview.
+
+    Where the provider named no identity, the Action kept one of them in its place.
     """
     userinfo = told.get("userinfo")
     userinfo = userinfo if isinstance(userinfo, Mapping) else {}

@@ -136,8 +136,9 @@ def after_success(record: UserRecord | None, accepted: Accepted, now: datetime) 
 
 
 def after_failure(record: UserRecord | None, failure: Failure, now: datetime, rules: Rules) -> UserRecord:
-    """The record after a failed login verification, which keeps the failure, and what stands unless that is taken
-    away.
+    """The record after a failed login verification.
+
+    It keeps the failure, and what stands unless that is taken away.
     """
     before = record or UserRecord()
     stands = standing(record, now, rules) is Reason.RECENTLY_VERIFIED

@@ -1,5 +1,6 @@
-"""What a browser would show in its network tab, and the gateway's own requests: heard where they arrive, for Acme's
-pages.
+"""What a browser would show in its network tab, and the gateway's own requests, for Acme's pages.
+
+They are heard where they arrive.
 """
 
 from __future__ import annotations

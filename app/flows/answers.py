@@ -61,8 +61,9 @@ class Answers:
         fingerprint: str | None = None,
         finished_by: str | None = None,
     ) -> Decision:
-        """Decide on the outcome and record it; the answer that another request was given meanwhile, if it was
-        faster.
+        """Decide on the outcome and record it.
+
+        The answer is that of another request, if one was faster.
         """
         now = self._clock()
         interrupted = lifetimes.is_interrupted(attempt, now)

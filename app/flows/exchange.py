@@ -111,8 +111,9 @@ class Exchange:
 
     @asynccontextmanager
     async def conversation(self, checked: CheckedResponse) -> AsyncIterator[Conversation]:
-        """A connection of this callback's own, where there is a code to exchange: it is opened while the database is
-        asked.
+        """A connection of this callback's own, where there is a code to exchange.
+
+        It is opened while the database is asked.
         """
         async with self._provider.conversation(at_once=not isinstance(checked.answer, Failure)) as conversation:
             yield conversation

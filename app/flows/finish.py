@@ -56,8 +56,9 @@ class RelayFlow:
         return await self._answers.repeat(attempt, fingerprint, deadline)
 
     async def _attempt_of(self, callback: RelayCallback) -> Attempt:
-        """The relay attempt; or a hosted one whose person came back to the caller without ever having come back to
-        us.
+        """The relay attempt, or a hosted one whose person has never come back to us.
+
+        Such a person came back to the caller all the same.
         """
         empty = callback.response.is_empty()
         attempt = await self._answers.attempt_of(

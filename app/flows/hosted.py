@@ -76,8 +76,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
-    """The session token that the browser brought to the caller, and whom and which attempt the caller's session is
-    about.
+    """The session token that the browser brought to the caller.
+
+    `user_id` and `verification_id` are whom, and which attempt, the caller's own session is about.
     """
 
     user_id: str
@@ -87,8 +88,9 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionConfirmation:
-    """The same of a caller that keeps no attempt's id: `caller_state` names its own transaction, and the start gave
-    it.
+    """The same of a caller that keeps no attempt's id.
+
+    `caller_state` names its own transaction, and the start gave it.
     """
 
     user_id: str
@@ -149,11 +151,10 @@ class HostedFlow:
         return Launch(location=location, cookie=cookie)
 
     async def origin(self, attempt_id: str, cookies: Mapping[str, str], caller_state: str | None) -> Origin:
-        """Where the person of an attempt came from: for a browser that belongs there the very address, with the
-        caller's state.
+        """Where the person of an attempt came from.
 
-        Any other browser learns the site alone: the state belongs to the browser that began. `caller_state` is a
-        launch's own.
+        A browser that belongs there learns the very address, with the caller's state; any other one learns the site
+        alone, since the state belongs to the browser that began. `caller_state` is a launch's own.
         """
         attempt = await self._store.attempt(attempt_id)
         way_back = await self._store.way_back(attempt) if attempt else None

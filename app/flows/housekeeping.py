@@ -1,5 +1,6 @@
-"""The service keeps house by itself: what has served its time is cleared, and what is old is removed, in small
-steps.
+"""The service keeps house by itself, in small steps.
+
+What has served its time is cleared, and what is old is removed.
 """
 
 from __future__ import annotations

@@ -36,8 +36,9 @@ class Users:
         await self._store.erase_user(user_id, self._entry(AuditAction.ERASE, user_id, by))
 
     async def export(self, user_id: str, *, by: Actor) -> UserStatus:
-        """The user's status, for a document of all that is on file; it is entered in the audit that somebody asked for
-        it.
+        """The user's status, for a document of all that is on file.
+
+        It is entered in the audit that somebody asked for it.
         """
         await self._store.note(self._entry(AuditAction.EXPORT, user_id, by))
         return await self.status(user_id)

@@ -51,10 +51,9 @@ class TokenRefused(Unauthorized):
 
 
 def by_api_key(keys: Sequence[ApiKey]) -> Authenticate:
-    """An identity provider's key, as a bearer token or as the password of Basic authentication (RFC 7617) with any
-    name.
+    """An identity provider's key, as a bearer token or as the password of Basic authentication.
 
-    A key without the role raises Forbidden.
+    The name beside a password may be any (RFC 7617). A key without the role raises Forbidden.
     """
 
     async def authenticate(request: Request) -> Caller:

@@ -88,8 +88,9 @@ class Claim:
 
     @property
     def flat(self) -> dict[str, Json]:
-        """Its members as claims of their own, for tokens that hold no objects; members of `pii` as if they were its
-        own.
+        """Its members as claims of their own, for tokens that hold no objects.
+
+        Members of `pii` are told as if they were its own.
         """
         if self.value is None:
             return {}
@@ -97,8 +98,9 @@ class Claim:
         return {f"{self.name}_{name}": value for name, value in members.items() if name != "pii" and value is not None}
 
     def placed(self, beside: Mapping[str, Json] | None) -> dict[str, Json]:
-        """The claims of a token with this one in its place, and without an older one of its name where it does not
-        stand.
+        """The claims of a token with this one in its place.
+
+        An older one of its name is left out where it does not stand.
         """
         others = {name: value for name, value in (beside or {}).items() if name != self.name}
         return others if self.value is None else {**others, self.name: self.value}
@@ -154,8 +156,9 @@ def answer(content: Json) -> Response:
 
 
 def answer_within(limit: int, claim: Claim, render: Callable[[Claim], Json]) -> Response:
-    """The answer with as much of the claim as fits into `limit` bytes: without personal data first, then without the
-    claim.
+    """The answer with as much of the claim as fits into `limit` bytes.
+
+    Personal data is left out first, then the claim.
     """
     for smaller in _ever_smaller(claim):
         encoded = _encoded(render(smaller))

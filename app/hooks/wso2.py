@@ -1,5 +1,6 @@
-"""WSO2 Identity Server's service extensions: operations on a token's claims, and the hosted flow as a step of the
-login.
+"""WSO2 Identity Server's service extensions.
+
+They change a token's claims, and make the hosted flow a step of the login.
 """
 
 from __future__ import annotations

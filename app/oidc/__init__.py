@@ -1,7 +1,6 @@
-"""A small OpenID Connect relying-party library: authorization code flow with PKCE. It knows nothing of the service
-around it.
+"""A small OpenID Connect relying-party library: authorization code flow with PKCE.
 
-What stands here is its public face; the modules behind it are its own.
+It knows nothing of the service around it. What stands here is its public face; the modules behind it are its own.
 """
 
 from app.oidc.client import Authentication, AuthorizationGrant, Conversation, ProviderConfig, RelyingParty

@@ -59,8 +59,9 @@ class Cached(Generic[T]):
             return value
 
     async def refetch(self) -> T:
-        """The document, fetched again unless that was done less than a minute ago: unknown key ids cost no more than
-        that.
+        """The document, fetched again unless that was done less than a minute ago.
+
+        So unknown key ids cost one request a minute at most.
         """
         now = self._monotonic()
         if self._fetching is None:

@@ -59,8 +59,9 @@ class AuthorizationGrant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authentication:
-    """The claims of an ID token that passed every check, with userinfo of the same subject, or None without a usable
-    one.
+    """The claims of an ID token that passed every check, with userinfo.
+
+    Userinfo is of the same subject, or None without a usable one.
     """
 
     id_token: Mapping[str, Any]
@@ -138,10 +139,10 @@ class RelyingParty:
 
     @asynccontextmanager
     async def conversation(self, *, at_once: bool = True) -> AsyncIterator[Conversation]:
-        """A conversation whose connection begins to be opened at once, or when it is used, and is closed at the block's
-        end.
+        """A conversation whose connection begins to be opened at once, or when it is used.
 
-        The connection is not waited for, so enter while there is something else to do, such as asking the database.
+        It is closed at the block's end. The connection is not waited for, so enter while there is something else to do,
+        such as asking the database.
         """
         async with self._http.line() as line:
             if at_once and (known := self._metadata.at_hand):

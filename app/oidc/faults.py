@@ -19,8 +19,9 @@ _SPEAKS_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY
 
 
 def reason_of(error: Exception, *, by_proxy: bool) -> Reason:
-    """The cause of an error that a transport has raised, or of the error behind it; `by_proxy` where it went through
-    one.
+    """The cause of an error that a transport has raised, or of the error behind it.
+
+    `by_proxy` where it went through one.
     """
     cause: BaseException | None = error
     while cause is not None:

@@ -1,5 +1,6 @@
-"""What is said to the provider over HTTP, within bounds: a total deadline, a size cap, no redirect, no compression, no
-cookie.
+"""What is said to the provider over HTTP, within bounds.
+
+There is a total deadline and a size cap; no redirect, no compression, no cookie.
 """
 
 from __future__ import annotations

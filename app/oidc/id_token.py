@@ -37,10 +37,10 @@ class Signed:
 
 
 def read_header(token: str, algorithms: frozenset[str]) -> tuple[str, str | None]:
-    """The token's `alg` and `kid`. Raises IdTokenInvalid for an algorithm that is not ours or an extension that we do
-    not know.
+    """The token's `alg` and `kid`.
 
     Keys that the header carries or points at (`jwk`, `jku`, `x5u`, `x5c`) are never looked at: the sender chose them.
+    Raises IdTokenInvalid for an algorithm that is not ours or an extension that we do not know.
     """
     try:
         header = jws.unverified_header(token)
@@ -130,8 +130,9 @@ def _check_nonce(claims: Mapping[str, Any], nonce: str) -> None:
 
 
 def _check_access_token_hash(signed: Signed, access_token: str) -> None:
-    """`at_hash` is optional in the code flow, and binding where it is there (OpenID Connect Core 1.0 section
-    3.1.3.8).
+    """Check `at_hash`, which is optional in the code flow, and binding where it is there.
+
+    OpenID Connect Core 1.0 section 3.1.3.8.
     """
     if "at_hash" not in signed.claims:
         return

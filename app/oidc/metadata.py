@@ -43,8 +43,9 @@ def is_loopback(host: str) -> bool:
 
 
 def is_safe_url(url: str, *, allow_http: bool) -> bool:
-    """Whether `url` is absolute, without user info or fragment, and https, or http on loopback or where it is
-    allowed.
+    """Whether `url` is absolute, without user info or fragment, and https.
+
+    It may be http on loopback, or where that is allowed.
     """
     if not url.isascii() or not url.isprintable() or any(c in url for c in " \\"):
         return False

@@ -29,8 +29,9 @@ class TokenAnswer:
 
 
 def read_token_answer(answer: Answer) -> TokenAnswer:
-    """The token answer, or the error in it: TokenEndpointError, ProviderUnavailable, IdTokenInvalid without an ID
-    token.
+    """The token answer, or the error in it.
+
+    Raises TokenEndpointError, ProviderUnavailable, and IdTokenInvalid where there is no ID token.
     """
     if answer.status == httpx.codes.OK:
         body = answer.json_object()

@@ -1,5 +1,6 @@
-"""An httpx transport that keeps at most one connection, and belongs to one conversation with the provider (decision
-0021).
+"""An httpx transport that keeps at most one connection (decision 0021).
+
+It belongs to one conversation with the provider.
 """
 
 from __future__ import annotations

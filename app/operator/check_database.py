@@ -1,5 +1,6 @@
-"""What `idv check` finds of the database: whether it can be used, by whom it was migrated, and what is wrong with
-it.
+"""What `idv check` finds of the database.
+
+It tells whether it can be used, by which version it was migrated, and what is wrong with it.
 """
 
 from __future__ import annotations

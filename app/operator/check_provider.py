@@ -86,8 +86,9 @@ async def check_provider(config: ProviderConfig, redirect_uri: str) -> AsyncIter
 
 
 def check_clock(date: str | None, leeway: float, now: float) -> Finding:
-    """Whether this machine's clock (`now`, seconds since 1970) agrees with a `Date` header, but for `leeway`
-    seconds.
+    """Whether this machine's clock agrees with a `Date` header.
+
+    `now` is in seconds since 1970, and `leeway` seconds are nothing.
     """
     try:
         ahead = round(now - parsedate_to_datetime(date or "").timestamp())

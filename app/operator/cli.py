@@ -236,8 +236,9 @@ def check(
         typer.Option("--records", help="Look at every user's record, not only at some, and at what each key opens."),
     ] = False,
 ) -> None:
-    """Look at settings, addresses, discovery, keys, credentials, clock and database; say what is wrong and how to fix
-    it.
+    """Say what is wrong, and how to fix it.
+
+    It looks at settings, addresses, discovery, keys, credentials, clock, database and some of the records.
     """
     settings = _settings()
     from app.operator.check import check_all
@@ -653,8 +654,9 @@ def _migrate(settings: DatabaseSettings) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Long work goes on where it was interrupted: it is done in small transactions, or in one that leaves nothing
-    behind.
+    """Long work goes on where it was interrupted.
+
+    It is done in small transactions, or in one that leaves nothing behind.
     """
     try:
         yield

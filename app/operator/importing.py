@@ -1,5 +1,6 @@
-"""`idv import`: users whom the Action has verified, from Auth0's export or one's own list (NDJSON, plain or
-gzipped).
+"""`idv import`: users whom the Action has verified.
+
+They come from Auth0's export, or from one's own list, NDJSON, plain or gzipped.
 """
 
 from __future__ import annotations

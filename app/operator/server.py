@@ -125,10 +125,9 @@ def run(host: str, port: int, workers: int) -> None:
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A socket at the address, whose connections send each piece of an answer at once. `::` is every address of both
-    families.
+    """A socket at the address, whose connections send each piece of an answer at once.
 
-    Raises CannotServe.
+    `::` is every address of both families. Raises CannotServe.
     """
     bound = None
     try:

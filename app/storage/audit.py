@@ -96,8 +96,9 @@ async def forget_user(connection: AsyncConnection, seals: Seals, user_id: str) -
 
 
 async def withdrawn(connection: AsyncConnection, seals: Seals, user_ids: Collection[str]) -> set[str]:
-    """Those of the users whom an administrator has ever reset or erased: what others kept of them before counts no
-    more.
+    """Those of the users whom an administrator has ever reset or erased.
+
+    What others kept of them before counts no more.
     """
     key = await _key(connection, seals)
     digests = {_digest(key, user_id): user_id for user_id in user_ids} if key else {}

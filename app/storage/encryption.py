@@ -1,5 +1,6 @@
-"""Encryption at rest: JSON sealed with Fernet (AES-128-CBC and HMAC-SHA-256), and bound to the row that it belongs
-to.
+"""Encryption at rest: JSON sealed with Fernet, and bound to the row that it belongs to.
+
+Fernet is AES-128-CBC and HMAC-SHA-256.
 """
 
 from __future__ import annotations

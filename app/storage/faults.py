@@ -1,5 +1,6 @@
-"""Why the database cannot be used: each cause with its words and its remedy, told by SQLSTATE or by the driver's
-class.
+"""Why the database cannot be used: each cause with its words and its remedy.
+
+They are told by SQLSTATE or by the driver's class.
 """
 
 from __future__ import annotations

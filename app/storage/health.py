@@ -22,8 +22,9 @@ _IS_READ_ONLY = text("SELECT current_setting('transaction_read_only')")
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`cause` is why the database cannot be used, None where it can; `revision` the migration that it is at, where it
-    tells.
+    """What a look at the database has found.
+
+    `cause` is why it cannot be used, None where it can; `revision` the migration that it is at, where it tells.
     """
 
     cause: Cause | None

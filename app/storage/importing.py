@@ -19,8 +19,9 @@ _WITHOUT_RECORD = IS_ONLY_A_LOCK & users.c.sealed_record.is_(None)
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How many users were put on file, how many were there before, and how many an administrator had reset or
-    erased.
+    """How many users were put on file, and how many were not.
+
+    `on_file` were there before; an administrator had reset or erased the `withdrawn`.
     """
 
     added: int = 0
@@ -39,8 +40,9 @@ class Importer:
         self._seals = seals
 
     async def add(self, records: Mapping[str, UserRecord], entry: AuditEntry | None) -> Imported:
-        """Put the records on file of those users who have none, and were neither reset nor erased; `entry` says who did
-        it.
+        """Put the records on file of those users who have none, and were neither reset nor erased.
+
+        `entry` says in the audit who did it.
         """
         # In one order everywhere, so that two imports never wait for each other's locks.
         wanted = sorted(records)

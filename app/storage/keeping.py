@@ -1,5 +1,6 @@
-"""Keeping the stored data as a whole: clear what has served its time, remove what is old, seal again, look for
-tampering.
+"""Keeping the stored data as a whole.
+
+What has served its time is cleared, and what is old removed; values are sealed again, and looked at for tampering.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class KeysInUse:
-    """Which of ENCRYPTION_KEYS open nothing of what is stored, by number (the newest is 1), and how many values none
-    opens.
+    """Which of ENCRYPTION_KEYS open nothing of what is stored, by number (the newest is 1).
+
+    `unreadable` is how many values none opens.
     """
 
     idle: list[int]
@@ -120,8 +122,9 @@ class Keeper:
             return (await connection.execute(delete(verifications).where(row.id.in_(old)))).rowcount
 
     async def remove_idle_locks(self, batch: int = BATCH) -> int:
-        """Remove some rows that were only locks, of users who were never verified and have no attempt on file any
-        more.
+        """Remove some rows that were only locks; returns how many.
+
+        Their users were never verified, and have no attempt on file any more.
         """
         has_attempts = exists().where(verifications.c.user_id == users.c.user_id)
         idle = (

@@ -106,8 +106,9 @@ def _refuse_other_encodings(connection: asyncpg.Connection) -> None:
 
 
 def prepare(engine: Engine, url: DatabaseUrl, *, unhurried: bool) -> None:
-    """Let an engine try connections that were silent before they are used, and drop those that broke without waiting
-    for them.
+    """Let an engine try connections that were silent before they are used.
+
+    It drops those that broke without waiting for them.
     """
     if url.pooled:
         event.listen(engine, "begin", partial(_limit_transaction, _limits(unhurried=unhurried)))

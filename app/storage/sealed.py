@@ -257,8 +257,9 @@ def _failure(value: Mapping[str, Json] | None) -> Failure | None:
 
 
 def _error(value: Mapping[str, Json] | None) -> str | None:
-    """The failure as the column beside it has it: with the code that was sealed, which a newer version alone may
-    know.
+    """The failure as the column beside it has it.
+
+    It has the code that was sealed, which a newer version alone may know.
     """
     if value is None:
         return None

@@ -138,8 +138,9 @@ class Store:
         return self._opened(row, "sealed_answer", self._seals.answer) if row else None
 
     async def attempts(self, wanted: AttemptFilter, now: datetime) -> Page:
-        """A page of attempts, newest first; one that begins after `wanted.after`, which rows added meanwhile do not
-        move.
+        """A page of attempts, newest first.
+
+        It begins after `wanted.after`, which rows added meanwhile do not move.
         """
         rows = await self._database.read(_page_query(wanted, now))
         found = [attempt for attempt in map(_attempt, rows) if attempt]
@@ -241,11 +242,10 @@ class Store:
     async def record_outcome(
         self, attempt: Attempt, decide: Decide, now: datetime, finishing: Mapping[str, str | None]
     ) -> Decision | None:
-        """Decide with the user's row locked, and record the ruling, in one transaction; `finishing` says who finished
-        it.
+        """Decide with the user's row locked, and record the ruling, in one transaction.
 
-        None, with nothing recorded, when the attempt is no longer as it was: it was erased, reset, given up or
-        confirmed.
+        `finishing` says who finished it. None, with nothing recorded, when the attempt is no longer as it was: it was
+        erased, reset, given up or confirmed.
         """
         try:
             async with self._database.transaction(patient=True) as connection:

@@ -1,5 +1,6 @@
-"""Logging: one event a line, as JSON for machines or as text for people, with the ids of the request and of its
-trace.
+"""Logging: one event a line, as JSON for machines or as text for people.
+
+Each has the ids of the request and of its trace.
 """
 
 from __future__ import annotations

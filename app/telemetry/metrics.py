@@ -141,8 +141,9 @@ class _EverybodysMetrics(Collector):
 
 
 def _has_begun(file: Path) -> bool:
-    """Whether there is something in it: a process that starts makes its files empty, and the library cannot read such a
-    one.
+    """Whether there is something in it.
+
+    A process that starts makes its files empty, and the library cannot read such a one.
     """
     try:
         return file.stat().st_size > 0

@@ -1,7 +1,7 @@
-"""OpenTelemetry traces, where the standard `OTEL_…` variables ask for them. No attribute ever holds anything of a
-person.
+"""OpenTelemetry traces, where the standard `OTEL_…` variables ask for them.
 
-The ready-made instrumentations are not used: they put addresses on spans, and ours hold users' ids and codes.
+No attribute ever holds anything of a person. The ready-made instrumentations are not used: they put addresses on spans,
+and ours hold users' ids and codes.
 """
 
 from __future__ import annotations

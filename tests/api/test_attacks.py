@@ -31,7 +31,7 @@ async def callback(service: Service, user_id: str, started: Json, back: dict[str
 
 
 async def assert_unknown(service: Service, user_id: str = ANA) -> None:
-    """That nothing at all is on file about the user's person."""
+    """Assert that nothing at all is on file about the user's person."""
     status = await service.status(user_id)
     assert (status["reason"], status["claims"], status["app_metadata"]) == ("never_verified", {}, {})
 
@@ -435,7 +435,7 @@ FORGERIES = (
 
 
 async def test_a_state_that_is_signed_as_ours_is_ours(service: Service) -> None:
-    """That the forgeries below fail for what they forge, and not for how this file makes them."""
+    """Assert that the forgeries below fail for what they forge, and not for how this file makes them."""
     started = await service.start(ANA)
     back = await service.visit(started)
     same = {**back, "state": _unchanged(*parts(back["state"]))}

@@ -299,7 +299,7 @@ def gain(status: Json) -> tuple[Any, ...]:
 
 
 def assert_is_eve(status: Json, email: str, clock: Clock) -> None:
-    """That she is verified as herself and as of now, if at all."""
+    """Assert that she is verified as herself and as of now, if at all."""
     if status["verified"]:
         [claim] = status["claims"].values()
         assert (claim["completed_at"], claim["pii"]["email"]) == (timestamp(clock()), email)

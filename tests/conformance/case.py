@@ -54,7 +54,7 @@ async def _from_start_to_decision(service: Service, persona: str) -> tuple[Json,
 
 
 async def assert_accepted(service: Service, persona: str) -> Json:
-    """That a new user is verified, with the claim, the record and the attempt that belong to it."""
+    """Assert that a new user is verified, with the claim, the record and the attempt that belong to it."""
     started, decision, asked = await _from_start_to_decision(service, persona)
 
     assert (decision["action"], decision["reason"], decision["error"]) == ("continue", "verified", None)
@@ -72,7 +72,7 @@ async def assert_accepted(service: Service, persona: str) -> Json:
 async def assert_refused(
     service: Service, clock: Clock, case: Case, asked: Asked, code: str = "id_token_invalid"
 ) -> None:
-    """That a verification is taken away by what says something about the person, and that nothing else of it is
+    """Assert that a verification is taken away by what says something about the person, and that nothing else of it is
     kept.
     """
     before = (await _enrol(service, clock))["app_metadata"]
@@ -93,7 +93,7 @@ async def assert_refused(
 
 
 async def assert_unavailable(service: Service, clock: Clock, persona: str, asked: Asked) -> None:
-    """That an answer which is none says nothing about the person: the verification stands, and the error is on
+    """Assert that an answer which is none says nothing about the person: the verification stands, and the error is on
     record.
     """
     before = await _enrol(service, clock)
@@ -111,7 +111,7 @@ async def assert_unavailable(service: Service, clock: Clock, persona: str, asked
 
 
 async def assert_not_started(service: Service, clock: Clock, persona: str, word: str) -> None:
-    """That no browser is sent to such a provider, and that what stands, stands."""
+    """Assert that no browser is sent to such a provider, and that what stands, stands."""
     before = await _enrol(service, clock)
     service.sandbox.become(persona)
     service.sandbox.requests.clear()
@@ -128,7 +128,7 @@ async def assert_not_started(service: Service, clock: Clock, persona: str, word:
 
 
 async def assert_response_refused(service: Service, clock: Clock, persona: str) -> None:
-    """That the code of such an authorization response is never used, and that the attempt waits for the true one."""
+    """Assert that the code of such an authorization response is never used, and that the attempt waits for the true one."""
     before = await _enrol(service, clock)
     service.sandbox.become(persona)
     started = await service.start(USER, force=True)

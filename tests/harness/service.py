@@ -169,6 +169,6 @@ async def until_answered(send: Callable[[], Awaitable[httpx.Response]]) -> httpx
 
 
 def is_told_of(response: httpx.Response) -> None:
-    """That the database cannot be used, and when to come back."""
+    """Assert that the database cannot be used, and when to come back."""
     problem(response, 503, "database_unavailable")
     assert int(response.headers["Retry-After"]) >= 1
