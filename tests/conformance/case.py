@@ -128,7 +128,7 @@ async def assert_not_started(service: Service, clock: Clock, persona: str, word:
 
 
 async def assert_response_refused(service: Service, clock: Clock, persona: str) -> None:
-    """Assert that the code of such an authorization response is never used, and that the attempt waits for the true one."""
+    """Assert that the code of such a response is never used, and that the attempt waits for the true one."""
     before = await _enrol(service, clock)
     service.sandbox.become(persona)
     started = await service.start(USER, force=True)
