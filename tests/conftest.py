@@ -1,14 +1,19 @@
+import gc
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
 from app.main import HOUSEKEEPING_SECONDS, create_app
 from app.sandbox import Sandbox
+from tests.harness.chromium import chromium_or_skip, launched
 from tests.harness.clock import Clock
 from tests.harness.databases import PostgresDatabase, SqliteFiles, migrated_template, postgres_or_skip
 from tests.harness.hooks import HOOKS, Tenant, Vendors
@@ -21,6 +26,19 @@ pytest_plugins = ["tests.harness.skips"]
 # A machine under load must not fail a property: how fast one runs decides nothing.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
+
+
+# httpx and httpcore look for it at each request, in vain and in every folder of the path.
+if find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays to the end: to look whether it is garbage is vain."""
+    gc.collect()
+    gc.freeze()
+
 
 MakeService = Callable[..., Awaitable[Service]]
 
@@ -105,6 +123,13 @@ async def make_service(
 async def service(make_service: MakeService) -> Service:
     """The service with its defaults, on each engine in turn."""
     return await make_service()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """One browser for all tests of a worker, each of which has a profile of its own: to start it takes seconds."""
+    async with launched(chromium_or_skip()) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

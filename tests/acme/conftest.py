@@ -3,22 +3,17 @@ from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
-from anyio.from_thread import start_blocking_portal
 
-from app.demo import Demo, Ports, everything
+from app.demo import Demo
 from tests.acme.visitor import Visitor
+from tests.harness.demo import running_demo
 
 NewVisitor = Callable[[], Visitor]
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """Acme, the gateway twice, and the provider, each on a port that nobody else has, in a thread of their own."""
-    folder = tmp_path_factory.mktemp("demo")
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(everything(folder, Ports(0, 0, 0, 0))) as running,
-    ):
+    with running_demo(tmp_path_factory.mktemp("demo")) as running:
         yield running
 
 

@@ -1,17 +1,20 @@
 import secrets
-from collections.abc import AsyncIterator
 from typing import Literal
 
 import pytest
-import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from app.demo import Demo
-from tests.harness.chromium import Visit, chromium_or_skip, launched
+from tests.harness.chromium import Visit, in_the_browsers_loop
 
 PHONE, DESKTOP = 360, 1280
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
+
+pytestmark = in_the_browsers_loop
 
 both_schemes = pytest.mark.parametrize("scheme", ["light", "dark"])
 both_widths = pytest.mark.parametrize("width", [PHONE, DESKTOP])
@@ -56,26 +59,20 @@ class Person(Visit):
         assert found.violations_count == 0, found.generate_report()
 
 
-@pytest_asyncio.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with launched(chromium_or_skip()) as browser:
-        yield browser
-
-
 async def person_in(
-    browser: Browser, demo: Demo, scheme: Literal["light", "dark"] = "light", width: int = DESKTOP
+    chromium: Browser, demo: Demo, scheme: Literal["light", "dark"] = "light", width: int = DESKTOP
 ) -> tuple[Person, BrowserContext]:
-    context = await browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
+    context = await chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
     return Person(await context.new_page(), demo), context
 
 
 @both_schemes
 @both_widths
 async def test_every_page_can_be_used_by_everybody(
-    browser: Browser, demo: Demo, scheme: Literal["light", "dark"], width: int
+    chromium: Browser, demo: Demo, scheme: Literal["light", "dark"], width: int
 ) -> None:
     """One walk past each page: Acme's, the provider's and the gateway's."""
-    person, context = await person_in(browser, demo, scheme, width)
+    person, context = await person_in(chromium, demo, scheme, width)
     await person.open()
     await person.check_page()
     await person.page.get_by_role("link", name="How to wire it in").first.click()
@@ -121,8 +118,8 @@ async def test_every_page_can_be_used_by_everybody(
 
 
 @pytest.mark.parametrize("flow", ["relay", "hosted"])
-async def test_somebody_with_a_keyboard_alone_gets_through(browser: Browser, demo: Demo, flow: str) -> None:
-    person, context = await person_in(browser, demo)
+async def test_somebody_with_a_keyboard_alone_gets_through(chromium: Browser, demo: Demo, flow: str) -> None:
+    person, context = await person_in(chromium, demo)
     page, keyboard = person.page, person.page.keyboard
 
     async def tab_to(words: str) -> None:
@@ -166,8 +163,8 @@ async def test_somebody_with_a_keyboard_alone_gets_through(browser: Browser, dem
     await context.close()
 
 
-async def test_a_source_that_is_wider_than_the_window_scrolls_with_the_keyboard(browser: Browser, demo: Demo) -> None:
-    person, context = await person_in(browser, demo, width=PHONE)
+async def test_a_source_that_is_wider_than_the_window_scrolls_with_the_keyboard(chromium: Browser, demo: Demo) -> None:
+    person, context = await person_in(chromium, demo, width=PHONE)
     await person.open("/integration")
     source = person.page.get_by_role("region", name="All that Acme needs, in Python")
     await source.focus()
@@ -180,9 +177,9 @@ async def test_a_source_that_is_wider_than_the_window_scrolls_with_the_keyboard(
 
 @pytest.mark.parametrize("flow", ["relay", "hosted"])
 async def test_a_returning_user_another_person_and_a_failure_that_does_not_block(
-    browser: Browser, demo: Demo, flow: str
+    chromium: Browser, demo: Demo, flow: str
 ) -> None:
-    person, context = await person_in(browser, demo)
+    person, context = await person_in(chromium, demo)
     await person.open()
     await person.log_in(flow=flow)
     await person.choose("Verified")
@@ -205,8 +202,8 @@ async def test_a_returning_user_another_person_and_a_failure_that_does_not_block
     await context.close()
 
 
-async def test_somebody_who_failed_too_often_is_told_so_and_can_start_over(browser: Browser, demo: Demo) -> None:
-    person, context = await person_in(browser, demo, width=PHONE)
+async def test_somebody_who_failed_too_often_is_told_so_and_can_start_over(chromium: Browser, demo: Demo) -> None:
+    person, context = await person_in(chromium, demo, width=PHONE)
     await person.open()
     await person.log_in(on_failure="block")
     while await person.heading() == "Verify your identity":
@@ -224,17 +221,17 @@ async def test_somebody_who_failed_too_often_is_told_so_and_can_start_over(brows
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 async def test_the_button_that_logs_in_needs_no_scrolling(
-    browser: Browser, demo: Demo, width: int, height: int
+    chromium: Browser, demo: Demo, width: int, height: int
 ) -> None:
-    context = await browser.new_context(viewport={"width": width, "height": height})
+    context = await chromium.new_context(viewport={"width": width, "height": height})
     person = Person(await context.new_page(), demo)
     await person.open()
     await expect(person.page.get_by_role("button", name="Log in", exact=True)).to_be_in_viewport(ratio=1)
     await context.close()
 
 
-async def test_two_tabs_of_one_browser_both_come_to_their_end(browser: Browser, demo: Demo) -> None:
-    person, context = await person_in(browser, demo)
+async def test_two_tabs_of_one_browser_both_come_to_their_end(chromium: Browser, demo: Demo) -> None:
+    person, context = await person_in(chromium, demo)
     other = Person(await context.new_page(), demo)
     for tab, flow in ((person, "relay"), (other, "hosted")):
         await tab.open()
@@ -247,8 +244,8 @@ async def test_two_tabs_of_one_browser_both_come_to_their_end(browser: Browser, 
     await context.close()
 
 
-async def test_what_is_there_to_be_copied_has_a_button(browser: Browser, demo: Demo) -> None:
-    person, context = await person_in(browser, demo)
+async def test_what_is_there_to_be_copied_has_a_button(chromium: Browser, demo: Demo) -> None:
+    person, context = await person_in(chromium, demo)
     await context.grant_permissions(["clipboard-read", "clipboard-write"])
     await person.open("/integration")
     buttons = person.page.get_by_role("button", name="Copy")
@@ -264,9 +261,9 @@ async def test_what_is_there_to_be_copied_has_a_button(browser: Browser, demo: D
     await context.close()
 
 
-async def test_the_gateways_page_reaches_a_browser_that_did_not_begin(browser: Browser, demo: Demo) -> None:
+async def test_the_gateways_page_reaches_a_browser_that_did_not_begin(chromium: Browser, demo: Demo) -> None:
     """A launch link that somebody passed on: the first browser has it, the second one is told what to do."""
-    (person, one), (other, two) = await person_in(browser, demo), await person_in(browser, demo)
+    (person, one), (other, two) = await person_in(chromium, demo), await person_in(chromium, demo)
     await person.open()
     async with person.page.expect_request("**/launch") as launched:
         await person.log_in(flow="hosted")

@@ -14,6 +14,7 @@ from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.hooks import HOOKS, Tenant, Vendors
+from tests.harness.openapi import document_of
 from tests.harness.provider import PUBLIC_URL
 from tests.harness.service import Json, Service
 from tests.harness.tables import on_sqlite_only
@@ -37,9 +38,8 @@ async def story(make_service: MakeService, tenant: Tenant, clock: Clock) -> Stor
 
 
 @pytest.fixture
-def document(story: Story) -> Json:
-    described: Json = story.service.app.openapi()
-    return described
+def document() -> Json:
+    return document_of(**{**HOOKS, "public_url": PUBLIC_URL})
 
 
 async def log_in_at_wso2(vendors: Vendors, story: Story) -> None:

@@ -8,19 +8,17 @@ import pytest
 
 from app.api.reference import examples
 from app.flows.hosted import PageKind
+from tests.harness.openapi import document_of
 from tests.harness.service import Json, Service
 from tests.harness.tables import on_sqlite_only
 from tests.system.processes import REPOSITORY
-
-pytestmark = on_sqlite_only
 
 README = REPOSITORY / "README.md"
 
 
 @pytest.fixture
-def document(service: Service) -> Json:
-    described: Json = service.app.openapi()
-    return described
+def document() -> Json:
+    return document_of()
 
 
 def operations(document: Json) -> Iterator[tuple[str, Json]]:
@@ -113,6 +111,7 @@ def test_the_operations_of_users_begin_with_the_one_that_changes_nothing(documen
     assert users[0] == "getUserStatus"
 
 
+@on_sqlite_only
 async def test_an_attempt_that_is_not_there_is_refused_without_words_about_a_user(
     service: Service, document: Json
 ) -> None:

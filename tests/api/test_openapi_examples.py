@@ -21,11 +21,10 @@ from tests.conftest import MakeService
 from tests.harness.bodies import dripping, impatient
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
+from tests.harness.openapi import document_of
 from tests.harness.provider import PUBLIC_URL
 from tests.harness.service import Json, Service, query_of, state_of
 from tests.harness.tables import Tables, on_sqlite_only
-
-pytestmark = on_sqlite_only
 
 USER, EMAIL = examples.USER_ID, examples.EMAIL
 HOOKS = "/v1/hooks/"
@@ -265,15 +264,15 @@ def request_of(document: Json, operation_id: str, story: Story, name: str) -> Js
 
 
 @pytest.fixture
-async def document(make_service: MakeService) -> Json:
-    described: Json = (await (await make_service()).client(None).get("/openapi.json")).json()
-    return described
+def document() -> Json:
+    return document_of()
 
 
-async def test_every_example_is_played(document: Json) -> None:
+def test_every_example_is_played(document: Json) -> None:
     assert described(document) == BEFORE.keys()
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("key", BEFORE)
 async def test_each_example_is_taken_and_answered_as_the_document_says(
     key: str, make_service: MakeService, clock: Clock, document: Json, tmp_path: Path
@@ -301,6 +300,7 @@ async def test_each_example_is_taken_and_answered_as_the_document_says(
     same_form("", example, story.told(answer))
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("operation_id", ["getUserStatus", "resetUser", "eraseUser"])
 async def test_each_user_id_of_the_paths_is_taken(operation_id: str, service: Service, document: Json) -> None:
     method, path, operation = operation_of(document, operation_id)
@@ -311,6 +311,7 @@ async def test_each_user_id_of_the_paths_is_taken(operation_id: str, service: Se
         assert response.status_code == 204 or response.json()["user_id"] == example["value"]
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("operation_id", "own"),
     [("listVerifications", {"user_id", "status", "identity_id"}), ("listAudit", {"user_id", "action"})],
@@ -338,6 +339,7 @@ def words_of(page: str) -> str:
     return re.sub(r'<meta http-equiv="refresh".*\n|<p class="reference">.*\n', "", page)
 
 
+@on_sqlite_only
 async def test_the_browsers_addresses_and_pages_are_as_the_document_shows(
     make_service: MakeService, document: Json, tmp_path: Path
 ) -> None:
@@ -453,10 +455,11 @@ async def refused(
         return await clients.get(code, client_for(asked, operation)).request(**request)
 
 
-async def test_every_declared_problem_is_met(document: Json) -> None:
+def test_every_declared_problem_is_met(document: Json) -> None:
     assert sorted(declared_problems(document)) == DECLARED
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(("operation_id", "code"), [each for each in DECLARED if each not in UNFAILING])
 async def test_each_problem_is_answered_as_its_example_says(
     operation_id: str, code: str, make_service: MakeService, clock: Clock, document: Json, tmp_path: Path

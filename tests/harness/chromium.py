@@ -2,10 +2,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from tests.harness.programs import program_or_skip
 from tests.harness.waiting import PATIENCE
+
+in_the_browsers_loop = pytest.mark.asyncio(loop_scope="session")
+"""For a test that uses the browser of all tests, which is bound to one event loop."""
 
 QUIETLY = (
     "--no-sandbox",
@@ -63,7 +67,7 @@ async def launched(chromium: str) -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def visiting(chromium: str) -> AsyncIterator[Visit]:
-    """A page in a browser of its own."""
-    async with launched(chromium) as browser:
-        yield Visit(await (await browser.new_context()).new_page())
+async def visiting(browser: Browser) -> AsyncIterator[Visit]:
+    """A page in a profile of its own."""
+    async with await browser.new_context() as context:
+        yield Visit(await context.new_page())

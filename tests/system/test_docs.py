@@ -1,36 +1,28 @@
 """The API in a browser: /docs and /redoc of the demo in Chromium."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.harness.chromium import Visit, chromium_or_skip, visiting
-from tests.system.processes import Workplace
+from tests.harness.chromium import Visit, in_the_browsers_loop, visiting
+from tests.harness.demo import running_demo
 
 PHONE = 360
+CONTRAST = {"runOnly": ["color-contrast"], "resultTypes": ["violations"]}
 
-pytestmark = pytest.mark.usefixtures("alone")
-
-
-@pytest.fixture
-def chromium() -> str:
-    return chromium_or_skip()
+pytestmark = in_the_browsers_loop
 
 
-@pytest.fixture
-def demo(work: Workplace) -> Iterator[tuple[str, dict[str, str]]]:
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """The address of the demo's service, and an API key for each scheme of the dialog."""
-    with work.running("demo") as running:
-        running.wait_until(lambda: "Ctrl-C" in running.output, "the invitation")
-        [service] = set(re.findall(r"POST (http://\S+)/v1/verifications", running.output))
-        keys = dict(re.findall(r"^ *(IdpKey|AdminKey) +(\S+)$", running.output, re.MULTILINE))
-        yield service, keys
+    with running_demo(tmp_path_factory.mktemp("demo")) as running:
+        yield running.service, {"IdpKey": running.key, "AdminKey": running.admin_key}
 
 
 def nothing_left_the_host(visit: Visit, service: str) -> None:
@@ -66,7 +58,7 @@ async def execute(block: Locator) -> dict[str, object]:
     return answer
 
 
-async def test_the_whole_flow_can_be_tried_out_in_the_docs(chromium: str, demo: tuple[str, dict[str, str]]) -> None:
+async def test_the_whole_flow_can_be_tried_out_in_the_docs(chromium: Browser, demo: tuple[str, dict[str, str]]) -> None:
     service, keys = demo
     async with visiting(chromium) as visit:
         page = visit.page
@@ -99,7 +91,7 @@ async def test_the_whole_flow_can_be_tried_out_in_the_docs(chromium: str, demo: 
         nothing_left_the_host(visit, service)
 
 
-async def test_an_administrator_can_try_the_audit_out(chromium: str, demo: tuple[str, dict[str, str]]) -> None:
+async def test_an_administrator_can_try_the_audit_out(chromium: Browser, demo: tuple[str, dict[str, str]]) -> None:
     service, keys = demo
     async with visiting(chromium) as visit:
         await visit.page.goto(f"{service}/docs")
@@ -110,7 +102,7 @@ async def test_an_administrator_can_try_the_audit_out(chromium: str, demo: tuple
 
 @pytest.mark.parametrize("path", ["docs", "redoc"])
 async def test_on_a_phone_nothing_is_wider_than_the_screen(
-    chromium: str, demo: tuple[str, dict[str, str]], path: str
+    chromium: Browser, demo: tuple[str, dict[str, str]], path: str
 ) -> None:
     service, _ = demo
     async with visiting(chromium) as visit:
@@ -123,20 +115,20 @@ async def test_on_a_phone_nothing_is_wider_than_the_screen(
         assert await page.evaluate("document.scrollingElement.scrollWidth") <= PHONE
 
 
-async def test_the_docs_can_be_read_in_the_dark(chromium: str, demo: tuple[str, dict[str, str]]) -> None:
+async def test_the_docs_can_be_read_in_the_dark(chromium: Browser, demo: tuple[str, dict[str, str]]) -> None:
     service, _ = demo
     async with visiting(chromium) as visit:
         page = visit.page
         await page.emulate_media(color_scheme="dark")
         await page.goto(f"{service}/docs")
         await opened(page, "startVerification")
-        found = await Axe().run(page, options={"runOnly": ["color-contrast"]})
+        found = await Axe().run(page, options=CONTRAST)
         assert found.violations_count == 0, found.generate_report()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_redoc_can_be_read_in_either_light(
-    chromium: str, demo: tuple[str, dict[str, str]], scheme: Literal["light", "dark"]
+    chromium: Browser, demo: tuple[str, dict[str, str]], scheme: Literal["light", "dark"]
 ) -> None:
     service, _ = demo
     async with visiting(chromium) as visit:
@@ -144,13 +136,13 @@ async def test_redoc_can_be_read_in_either_light(
         await page.emulate_media(color_scheme=scheme)
         await page.goto(f"{service}/redoc")
         await page.get_by_role("heading", name="IDV Gateway").wait_for()
-        found = await Axe().run(page, options={"runOnly": ["color-contrast"]})
+        found = await Axe().run(page, options=CONTRAST)
         assert found.violations_count == 0, found.generate_report()
         background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (background == "rgb(20, 23, 27)") is (scheme == "dark")
 
 
-async def test_the_docs_follow_a_dark_system(chromium: str, demo: tuple[str, dict[str, str]]) -> None:
+async def test_the_docs_follow_a_dark_system(chromium: Browser, demo: tuple[str, dict[str, str]]) -> None:
     service, _ = demo
     async with visiting(chromium) as visit:
         for scheme, dark in (("dark", True), ("light", False)):
@@ -162,7 +154,7 @@ async def test_the_docs_follow_a_dark_system(chromium: str, demo: tuple[str, dic
         nothing_left_the_host(visit, service)
 
 
-async def test_redoc_shows_every_operation_and_searches(chromium: str, demo: tuple[str, dict[str, str]]) -> None:
+async def test_redoc_shows_every_operation_and_searches(chromium: Browser, demo: tuple[str, dict[str, str]]) -> None:
     service, _ = demo
     async with visiting(chromium) as visit:
         page = visit.page

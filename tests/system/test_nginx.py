@@ -8,11 +8,11 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
-from playwright.async_api import Request
+from playwright.async_api import Browser, Request
 
 from app.core.domain import utc_now
 from app.sandbox import Client, Sandbox, SandboxConfig
-from tests.harness.chromium import chromium_or_skip, visiting
+from tests.harness.chromium import in_the_browsers_loop, visiting
 from tests.harness.loopback import NO_TLS
 from tests.harness.nginx import proxying
 from tests.harness.programs import program_or_skip
@@ -96,10 +96,11 @@ def test_every_link_stays_below_the_path(behind: Behind, browser: httpx.Client) 
     assert browser.get(f"{public_url}/openapi.json").json()["servers"][0]["url"] == "/idv"
 
 
-async def test_the_documents_are_whole_below_the_path(behind: Behind) -> None:
+@in_the_browsers_loop
+async def test_the_documents_are_whole_below_the_path(behind: Behind, chromium: Browser) -> None:
     public_url = behind(STOCK)
     for path, shows in (("docs", "#api .opblock"), ("redoc", "#api h2")):
-        async with visiting(chromium_or_skip()) as visit:
+        async with visiting(chromium) as visit:
             asked: list[str] = []
 
             def note(request: Request, asked: list[str] = asked) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from tests.harness.chromium import chromium_or_skip, visiting
+from tests.harness.chromium import chromium_or_skip, launched, visiting
 from tests.harness.service import CLAIM, query_of
 from tests.harness.tokens import payload
 from tests.integrations.documents import check_exchanges, page
@@ -275,7 +275,7 @@ def a_person_goes_the_whole_way_in_a_browser(world: World) -> None:
 
 async def _refused_and_then_verified(realm: Realm, chromium: str) -> str:
     """The address at the application where the person arrives."""
-    async with visiting(chromium) as visit:
+    async with launched(chromium) as browser, visiting(browser) as visit:
         for outcome in ("Refused", "Verified"):
             await visit.page.goto(realm.way_in())
             await visit.page.fill("#username", "eve")

@@ -8,12 +8,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.domain import Action, Reason
 from app.core.failures import CATALOGUE
-from app.main import create_app
-from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from tests.harness.containers import REPOSITORY, read
+from tests.harness.openapi import document_of
 from tests.harness.programs import program_or_skip
-from tests.unit.settings.given import REQUIRED
 
 DEPLOY = REPOSITORY / "deploy"
 [GROUP] = yaml.safe_load(read("deploy/alerts.yml"))["groups"]
@@ -27,8 +25,7 @@ TARGET_LABELS = {"job", "instance"}
 
 
 def routes() -> set[str]:
-    app = create_app(Settings.model_validate({name.lower(): value for name, value in REQUIRED.items()}))
-    return set(app.openapi()["paths"])
+    return set(document_of()["paths"])
 
 
 def known_series() -> dict[str, set[str]]:

@@ -5,11 +5,11 @@ import re
 import pytest
 import typer
 
-from app.main import create_app
 from app.operator import cli
 from app.settings import Settings
 from app.settings.model import SECRETS as IN_FILES
 from tests.harness.containers import REPOSITORY, composition, variables_in
+from tests.harness.openapi import document_of
 from tests.unit.settings.given import REQUIRED
 
 PATTERNS = ("*.md", "deploy/*.md", "docs/**/*.md", "app/api/reference/description.md")
@@ -95,10 +95,9 @@ def test_there_is_something_to_look_for() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_each_route_exists(document: str) -> None:
-    app = create_app(Settings.model_validate({name.lower(): value for name, value in REQUIRED.items()}))
     routes = {
         (method.upper(), re.sub(r"\{\w+\}", "{}", path))
-        for path, operations in app.openapi()["paths"].items()
+        for path, operations in document_of()["paths"].items()
         for method in operations
     }
     for method, path in re.findall(r"`(GET|POST|DELETE|PUT) (/[^`? ]*)`", text(document)):
