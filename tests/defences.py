@@ -498,7 +498,7 @@ DEFENCES = (
     Defence(
         "a session token lives for 5 minutes",
         "app/flows/hosted.py",
-        "now = lifetimes.at(attempt, self._clock())",
+        "now = lifetimes.as_of(attempt, self._clock())",
         "now = attempt",
         "tests/api/test_hosted.py",
     ),

@@ -4,8 +4,8 @@ Read `integration.py` first: it is all that an identity provider needs. The rest
 """
 
 from app.acme.gateway import Gateway
-from app.acme.journal import Step, shown, shown_credentials
+from app.acme.journal import Step, credentials_shortened, secrets_shortened
 from app.acme.site import CONTINUE, create_app
 from app.acme.wire import Wire, traces
 
-__all__ = ["CONTINUE", "Gateway", "Step", "Wire", "create_app", "shown", "shown_credentials", "traces"]
+__all__ = ["CONTINUE", "Gateway", "Step", "Wire", "create_app", "credentials_shortened", "secrets_shortened", "traces"]

@@ -55,7 +55,7 @@ class Step:
     def end(self, status: int | None = None, answered: Any = None) -> None:
         """Note the answer, and how long it took."""
         self.milliseconds = (time.perf_counter() - self.began) * 1000
-        self.status, self.answered = status, shown(answered)
+        self.status, self.answered = status, secrets_shortened(answered)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Journal:
 
     def begin(self, sender: str, receiver: str, method: str, path: str, *, sent: Any = None) -> Step:
         """Note a request that goes out now."""
-        step = Step(sender, receiver, method, path, sent=shown(sent))
+        step = Step(sender, receiver, method, path, sent=secrets_shortened(sent))
         self.steps.append(step)
         return step
 
@@ -108,7 +108,7 @@ class NotedTransport(httpx.AsyncBaseTransport):
         """Send one request and read its whole answer."""
         sent = json.loads(request.content) if request.content else None
         step = self._journal.begin("Acme", "Gateway", request.method, request.url.raw_path.decode("ascii"), sent=sent)
-        step.authorization = shown_credentials(request.headers["Authorization"])
+        step.authorization = credentials_shortened(request.headers["Authorization"])
         try:
             response = await self._beneath.handle_async_request(request)
             await response.aread()
@@ -121,13 +121,13 @@ class NotedTransport(httpx.AsyncBaseTransport):
         return response
 
 
-def shown(value: Any) -> Any:
+def secrets_shortened(value: Any) -> Any:
     """JSON with its secrets shortened. The `code` of an error, which has a `detail` beside it, is none."""
     if isinstance(value, Mapping):
         secret = _SECRETS - {"code"} if "detail" in value else _SECRETS
         return {name: _member(name, member, secret) for name, member in value.items()}
     if isinstance(value, list):
-        return [shown(member) for member in value]
+        return [secrets_shortened(member) for member in value]
     return value
 
 
@@ -136,7 +136,7 @@ def _member(name: str, value: Any, secret: frozenset[str]) -> Any:
         return shortened(value)
     if isinstance(value, str) and name in _ADDRESSES:
         return _shown_address(value)
-    return shown(value)
+    return secrets_shortened(value)
 
 
 def _shown_address(address: str) -> str:
@@ -149,7 +149,7 @@ def _parameter(name: str, value: str) -> str:
     return f"{name}={shortened(value) if name in _SECRETS else quote(value, safe=':/@')}"
 
 
-def shown_credentials(authorization: str) -> str:
+def credentials_shortened(authorization: str) -> str:
     """An Authorization header with its secret shortened."""
     scheme, _, secret = authorization.partition(" ")
     return f"{scheme} {shortened(secret)}"

@@ -8,7 +8,7 @@ from fastapi import Query
 
 from app.api.deps import CurrentServices
 from app.api.keys import keyed_router
-from app.api.problems import answered, responses
+from app.api.problems import declared_answer, responses
 from app.api.schemas import AuditEntryPage, AuditQuery
 from app.core import errors
 from app.core.domain import Role
@@ -21,7 +21,7 @@ router = keyed_router(Role.SUPPORT, prefix="/v1/audit", tags=["Audit"])
     operation_id="listAudit",
     summary="List what administrators did, newest first",
     responses={
-        200: answered("A page of entries.", "listAudit"),
+        200: declared_answer("A page of entries.", "listAudit"),
         **responses(
             errors.Unauthorized,
             errors.Forbidden,

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.api.deps import CurrentServices, Services, counted_callback
 from app.api.page_words import PAGES
-from app.api.problems import header, responses, shown
+from app.api.problems import declared_pages, header, responses
 from app.api.reference import examples
 from app.core.domain import ATTEMPT_ID, HostedAddresses
 from app.core.errors import DatabaseUnavailable, InternalError
@@ -64,7 +64,7 @@ def _query(description: str, example: str | None) -> Any:
 
 def _pages(description: str, *kinds: PageKind) -> dict[str, Any]:
     meanings = "\n".join(f"- `{kind}`: {PAGES[kind][DEFAULT_LANGUAGE].happened}" for kind in kinds)
-    return shown(f"{description}\n\n{meanings}", *kinds)
+    return declared_pages(f"{description}\n\n{meanings}", *kinds)
 
 
 def _declared(location: str, *try_again: PageKind) -> dict[int | str, dict[str, Any]]:
@@ -83,7 +83,9 @@ def _declared(location: str, *try_again: PageKind) -> dict[int | str, dict[str, 
     summary="Send the browser on to the provider (hosted flow)",
     status_code=303,
     responses={
-        200: shown("A page for a program that only looks at the link, such as a preview. It binds nothing.", "preview"),
+        200: declared_pages(
+            "A page for a program that only looks at the link, such as a preview. It binds nothing.", "preview"
+        ),
         **_declared(examples.LAUNCHED_TO, PageKind.PROVIDER_DOWN, PageKind.UNAVAILABLE),
     },
     openapi_extra={"security": []},

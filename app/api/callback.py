@@ -8,7 +8,7 @@ from fastapi import Body
 
 from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, Services, counted_callback, note_decision
 from app.api.keys import keyed_router
-from app.api.problems import answered, responses
+from app.api.problems import declared_answer, responses
 from app.api.reference import examples
 from app.api.schemas import CallbackBody, DecisionView, decision_view
 from app.core import errors
@@ -24,7 +24,7 @@ router = keyed_router(Role.IDP, prefix="/v1/callback", tags=["Verify"])
     operation_id="finishVerification",
     summary="Finish a verification with what the provider sent back",
     responses={
-        200: answered("What to do next, also when the verification failed.", "finishVerification"),
+        200: declared_answer("What to do next, also when the verification failed.", "finishVerification"),
         **responses(
             errors.SessionTokenInvalid,
             errors.Unauthorized,

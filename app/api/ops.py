@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from app.api.deps import CurrentServices
 from app.api.keys import keyed_router
-from app.api.problems import answered, responses
+from app.api.problems import declared_answer, responses
 from app.api.schemas import HealthView, ReadinessView
 from app.core import errors
 from app.core.domain import Role
@@ -25,7 +25,7 @@ metrics_router = keyed_router(Role.METRICS, tags=["Operations"])
     "/healthz",
     operation_id="getHealth",
     summary="Tell that the process lives",
-    responses={200: answered("It lives.", "getHealth"), **responses(errors.InternalError)},
+    responses={200: declared_answer("It lives.", "getHealth"), **responses(errors.InternalError)},
     openapi_extra={"security": []},
 )
 async def health() -> HealthView:
@@ -39,8 +39,11 @@ async def health() -> HealthView:
     operation_id="getReadiness",
     summary="Tell whether requests can be served",
     responses={
-        200: answered("Ready.", "getReadiness"),
-        503: {"model": ReadinessView, **answered("Not ready; each check says what is wrong.", "getReadiness.503")},
+        200: declared_answer("Ready.", "getReadiness"),
+        503: {
+            "model": ReadinessView,
+            **declared_answer("Not ready; each check says what is wrong.", "getReadiness.503"),
+        },
         **responses(errors.InternalError),
     },
     openapi_extra={"security": []},
@@ -71,7 +74,7 @@ async def _checks(services: CurrentServices) -> dict[str, str]:
     summary="Read the metrics (Prometheus)",
     response_class=Response,
     responses={
-        200: answered("Prometheus's text format.", "getMetrics", "text/plain"),
+        200: declared_answer("Prometheus's text format.", "getMetrics", "text/plain"),
         **responses(errors.Unauthorized, errors.Forbidden, errors.InternalError),
     },
 )

@@ -78,12 +78,12 @@ def _details(problem: Problem | type[Problem], request_id: str | None) -> dict[s
     }
 
 
-def answered(description: str, key: str, media_type: str = "application/json") -> dict[str, Any]:
+def declared_answer(description: str, key: str, media_type: str = "application/json") -> dict[str, Any]:
     """The OpenAPI declaration of a response and its examples, which are found in `ANSWERS` under the key."""
     return {"description": description, "content": {media_type: {"examples": _references(key, ANSWERS[key])}}}
 
 
-def shown(description: str, *names: str) -> dict[str, Any]:
+def declared_pages(description: str, *names: str) -> dict[str, Any]:
     """The OpenAPI declaration of a response that is one of these pages of `ANSWERS`."""
     content = {"schema": {"type": "string"}, "examples": _references("page", names)}
     return {"description": description, "content": {"text/html": content}}

@@ -8,7 +8,7 @@ from fastapi import Body, Path
 
 from app.api.deps import CurrentActor, CurrentServices, MaySeeTokens
 from app.api.keys import keyed_router
-from app.api.problems import answered, responses
+from app.api.problems import declared_answer, responses
 from app.api.reference import examples
 from app.api.schemas import ResetBody, UserId, UserStatusView
 from app.core import errors
@@ -32,7 +32,7 @@ admin_router = keyed_router(Role.ADMIN, prefix="/v1/users", tags=["Users"])
     "/{user_id:path}",
     operation_id="getUserStatus",
     summary="Tell whether a user's verification stands now",
-    responses={200: answered("The user's status.", "getUserStatus"), **responses(*_COMMON, refused=_LONG_ID)},
+    responses={200: declared_answer("The user's status.", "getUserStatus"), **responses(*_COMMON, refused=_LONG_ID)},
 )
 async def status(user_id: UserIdInPath, services: CurrentServices, with_tokens: MaySeeTokens) -> UserStatusView:
     """Answered from the record, without asking the provider: fit for a hook that runs while a token is minted.
@@ -47,7 +47,7 @@ async def status(user_id: UserIdInPath, services: CurrentServices, with_tokens: 
     operation_id="resetUser",
     summary="Make the user's next login verify again",
     responses={
-        200: answered("The user's status after the reset.", "resetUser"),
+        200: declared_answer("The user's status after the reset.", "resetUser"),
         **responses(
             *_COMMON, errors.PayloadTooLarge, errors.RequestTimeout, refused=("body.identity", "must be true or false")
         ),

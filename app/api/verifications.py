@@ -8,7 +8,7 @@ from fastapi import Body, Path, Query
 
 from app.api.deps import CurrentCaller, CurrentServices, MaySeeTokens, note_decision
 from app.api.keys import keyed_router
-from app.api.problems import answered, responses
+from app.api.problems import declared_answer, responses
 from app.api.reference import examples
 from app.api.schemas import (
     DecisionView,
@@ -47,7 +47,7 @@ audit_router = keyed_router(Role.SUPPORT, prefix="/v1/verifications", tags=["Aud
     operation_id="startVerification",
     summary="Start a verification, or learn that none is needed",
     responses={
-        200: answered("What to do next.", "startVerification"),
+        200: declared_answer("What to do next.", "startVerification"),
         **responses(
             errors.Unauthorized,
             errors.Forbidden,
@@ -85,7 +85,7 @@ async def start(
     operation_id="listVerifications",
     summary="List attempts, newest first",
     responses={
-        200: answered("A page of attempts.", "listVerifications"),
+        200: declared_answer("A page of attempts.", "listVerifications"),
         **responses(*_AUDIT, refused=("query.limit", "must be 100 or less")),
     },
 )
@@ -102,7 +102,7 @@ async def browse(query: Annotated[VerificationQuery, Query()], services: Current
     operation_id="getVerification",
     summary="Tell all about one attempt",
     responses={
-        200: answered("The attempt.", "getVerification"),
+        200: declared_answer("The attempt.", "getVerification"),
         **responses(*_AUDIT, AttemptNotFound, refused=("path.verification_id", "may have at most 64 characters")),
     },
 )

@@ -16,7 +16,7 @@ CONFIRMABLE_FOR = timedelta(minutes=5)
 AHEAD_AT_MOST = timedelta(seconds=60)
 
 
-def at(attempt: Attempt, now: datetime) -> Attempt:
+def as_of(attempt: Attempt, now: datetime) -> Attempt:
     """The attempt as it stands at `now`: time alone expires one that waits for somebody, and interrupts an exchange."""
     if has_expired(attempt, now):
         return replace(attempt, status=Status.EXPIRED, failure=Failure(FailureCode.VERIFICATION_EXPIRED))

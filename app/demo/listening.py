@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.acme import Step, Wire, shown, shown_credentials, traces
+from app.acme import Step, Wire, credentials_shortened, secrets_shortened, traces
 
 GATEWAY: Final = "Gateway"
 SANDBOX: Final = "Sandbox"
@@ -154,8 +154,8 @@ class Listening:
             leg.receiver,
             exchange.method,
             exchange.path,
-            sent=shown(exchange.sent),
-            authorization=shown_credentials(authorization) if authorization else "",
+            sent=secrets_shortened(exchange.sent),
+            authorization=credentials_shortened(authorization) if authorization else "",
             note=leg.note,
             began=exchange.began,
         )

@@ -22,13 +22,13 @@ class Audit:
         attempt = await self._store.attempt(attempt_id)
         if attempt is None:
             raise VerificationNotFound
-        return lifetimes.at(attempt, self._clock())
+        return lifetimes.as_of(attempt, self._clock())
 
     async def attempts(self, wanted: AttemptFilter) -> Page:
         """A page of attempts as they stand now, newest first."""
         now = self._clock()
         page = await self._store.attempts(wanted, now)
-        return Page([lifetimes.at(attempt, now) for attempt in page.attempts], page.next)
+        return Page([lifetimes.as_of(attempt, now) for attempt in page.attempts], page.next)
 
     async def entries(self, wanted: AuditFilter) -> AuditPage:
         """A page of what administrators did, newest first."""

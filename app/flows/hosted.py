@@ -128,7 +128,7 @@ class HostedFlow:
         bound = _belongs(attempt, cookies)
         if attempt.browser_digest and not bound:
             raise _foreign(attempt, cookies)
-        if lifetimes.at(attempt, self._clock()).status is not Status.PENDING:
+        if lifetimes.as_of(attempt, self._clock()).status is not Status.PENDING:
             return Launch(location=await self._return_location(attempt))
         return await self._to_provider(attempt, caller_state, cookies, bound=bound)
 
@@ -199,7 +199,7 @@ class HostedFlow:
         if (session.user_id, session.verification_id) != (attempt.user_id, attempt.id):
             raise VerificationMismatch
         fingerprint = _digest(confirmation.session_token)
-        now = lifetimes.at(attempt, self._clock())
+        now = lifetimes.as_of(attempt, self._clock())
         if now.status is Status.RETURNED:
             outcome = await self._outcome_for(attempt, fingerprint)
             return await self._answers.record(attempt, outcome, fingerprint=fingerprint, finished_by=finished_by)
@@ -272,7 +272,7 @@ class HostedFlow:
         """Where the browser that the attempt is bound to was sent back to: the same again for one that reloads."""
         location = await self._store.return_location(attempt)
         if location is None:
-            expired = lifetimes.at(attempt, self._clock()).status is Status.EXPIRED
+            expired = lifetimes.as_of(attempt, self._clock()).status is Status.EXPIRED
             raise PageNeeded(PageKind.EXPIRED if expired else PageKind.FINISHED, attempt.id)
         return location
 

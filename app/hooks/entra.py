@@ -9,7 +9,7 @@ from fastapi import Body, Response
 from fastapi.security import HTTPBearer
 from pydantic import Field
 
-from app.api.problems import answered
+from app.api.problems import declared_answer
 from app.api.reference import examples
 from app.api.schemas import UserId
 from app.core.domain import Json
@@ -57,7 +57,7 @@ class EntraRequest(Sent):
     operation_id="answerEntra",
     summary="Put the claim on the tokens of Microsoft Entra",
     responses={
-        200: answered("The claim's members, as claims of their own.", "answerEntra"),
+        200: declared_answer("The claim's members, as claims of their own.", "answerEntra"),
         **refusals(TokenRefused, field="body.data"),
     },
 )

@@ -8,7 +8,7 @@ from fastapi import Body, Response
 from pydantic import Field
 
 from app.api.keys import SCHEMES
-from app.api.problems import answered
+from app.api.problems import declared_answer
 from app.api.reference import examples
 from app.api.schemas import UserId
 from app.core import errors
@@ -59,7 +59,7 @@ class HydraRequest(Sent):
     operation_id="answerHydra",
     summary="Put the claim on the tokens of Ory Hydra",
     responses={
-        200: answered("All claims, with ours where the verification stands.", "answerHydra"),
+        200: declared_answer("All claims, with ours where the verification stands.", "answerHydra"),
         204: {"description": "A machine's grant: nothing is changed."},
         **refusals(errors.Unauthorized, errors.Forbidden, field="body.session"),
     },

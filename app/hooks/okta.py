@@ -8,7 +8,7 @@ from fastapi import Body, Response
 from pydantic import Field
 
 from app.api.keys import SCHEMES
-from app.api.problems import answered
+from app.api.problems import declared_answer
 from app.api.reference import examples
 from app.api.schemas import UserId
 from app.core import errors
@@ -59,7 +59,7 @@ class OktaRequest(Sent):
     operation_id="answerOkta",
     summary="Put the claim on the tokens of Okta",
     responses={
-        200: answered("What to change on the tokens that were asked for.", "answerOkta"),
+        200: declared_answer("What to change on the tokens that were asked for.", "answerOkta"),
         **refusals(errors.Unauthorized, errors.Forbidden, field="body.data"),
     },
 )

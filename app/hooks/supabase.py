@@ -8,7 +8,7 @@ from fastapi import Body, Response
 from fastapi.security import APIKeyHeader
 from pydantic import Field
 
-from app.api.problems import answered
+from app.api.problems import declared_answer
 from app.api.reference import examples
 from app.api.schemas import UserId
 from app.hooks.authenticators import SignatureRefused
@@ -38,7 +38,7 @@ class SupabaseRequest(Sent):
     operation_id="answerSupabase",
     summary="Put the claim on the access tokens of Supabase Auth",
     responses={
-        200: answered("All claims, with ours where the verification stands.", "answerSupabase"),
+        200: declared_answer("All claims, with ours where the verification stands.", "answerSupabase"),
         **refusals(SignatureRefused, field="body.user_id"),
     },
 )

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from app.api.deps import counted_callback, note_decision
 from app.api.keys import SCHEMES
-from app.api.problems import answered
+from app.api.problems import declared_answer
 from app.api.reference import examples
 from app.api.schemas import UserId
 from app.core import errors, messages
@@ -108,7 +108,7 @@ class Wso2AuthenticationRequest(CamelCased):
     operation_id="answerWso2Token",
     summary="Put the claim on the tokens of WSO2 Identity Server",
     responses={
-        200: answered("What to change on the token.", "answerWso2Token"),
+        200: declared_answer("What to change on the token.", "answerWso2Token"),
         **refusals(errors.Unauthorized, errors.Forbidden, field="body.event"),
     },
 )
@@ -158,7 +158,7 @@ def _operations(place: str, wanted: dict[str, Json], own: Sequence[str], token: 
     operation_id="answerWso2Authentication",
     summary="Verify a person as a step of a login at WSO2 Identity Server",
     responses={
-        200: answered("Where the browser goes, or how the step has ended.", "answerWso2Authentication"),
+        200: declared_answer("Where the browser goes, or how the step has ended.", "answerWso2Authentication"),
         **refusals(
             errors.Unauthorized,
             errors.Forbidden,

@@ -8,7 +8,7 @@ from fastapi import Body, Response
 from fastapi.security import APIKeyHeader
 from pydantic import Field
 
-from app.api.problems import answered
+from app.api.problems import declared_answer
 from app.api.reference import examples
 from app.api.schemas import UserId
 from app.hooks.authenticators import SignatureRefused
@@ -43,7 +43,7 @@ class ZitadelRequest(Sent):
     operation_id="answerZitadel",
     summary="Put the claim on the tokens of ZITADEL",
     responses={
-        200: answered("What to append.", "answerZitadel"),
+        200: declared_answer("What to append.", "answerZitadel"),
         **refusals(SignatureRefused, field="body.user"),
     },
 )

@@ -499,7 +499,7 @@ def _narrowed(wanted: AttemptFilter, stands: ColumnElement[bool] | None) -> Sele
 
 
 def _ways_to_stand_as(status: Status, now: datetime) -> list[ColumnElement[bool]]:
-    """The rows that `lifetimes.at` shows with this status: time alone moves some of them."""
+    """The rows that `lifetimes.as_of` shows with this status: time alone moves some of them."""
     row = verifications.c
     ahead = now + AHEAD_AT_MOST
     late = (row.expires_at <= now) | (row.created_at > ahead)

@@ -417,7 +417,7 @@ MINUTES_5 = timedelta(minutes=5)
 )
 def test_how_an_attempt_stands(changes: Mapping[str, Any], status: Status, code: FailureCode | None) -> None:
     before = attempt(**changes)
-    after = lifetimes.at(before, NOW)
+    after = lifetimes.as_of(before, NOW)
     assert after == replace(before, status=status, failure=Failure(code) if code else None)
     assert lifetimes.has_expired(before, NOW) is (code == FailureCode.VERIFICATION_EXPIRED)
     assert lifetimes.is_interrupted(before, NOW) is (code == FailureCode.CALLBACK_INTERRUPTED)
@@ -593,6 +593,6 @@ def test_whenever_an_attempt_began_its_status_is_known(*, began: datetime, statu
     lasting = {Status.COMPLETED, Status.FAILED, Status.EXPIRED}
     if began > NOW + MINUTE:
         assert not lifetimes.is_repeatable(begun, NOW)
-        assert lifetimes.at(begun, NOW).status in lasting
+        assert lifetimes.as_of(begun, NOW).status in lasting
     else:
-        assert lifetimes.at(begun, NOW).status in {*lasting, status}
+        assert lifetimes.as_of(begun, NOW).status in {*lasting, status}
