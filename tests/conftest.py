@@ -21,7 +21,7 @@ from tests.harness.provider import ProviderHost, new_sandbox
 from tests.harness.service import Service, settings_for
 from tests.harness.tampering import TamperedProvider
 
-pytest_plugins = ["tests.harness.skips"]
+pytest_plugins = ["tests.harness.order", "tests.harness.skips"]
 
 # A machine under load must not fail a property: how fast one runs decides nothing.
 hypothesis.settings.register_profile("suite", deadline=None)

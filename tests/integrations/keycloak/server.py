@@ -43,6 +43,7 @@ def unpacked_or_skip(folder: Path) -> Path:
     done = subprocess.run(  # noqa: S603  our own module
         [maven, "--batch-mode", "--quiet", "package", UNPACK, artifact, f"-DoutputDirectory={folder}"],
         cwd=module,
+        env={**os.environ, "MAVEN_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -65,18 +66,7 @@ def running(place: Path, url: str, realms: Sequence[str]) -> Iterator[None]:
     with (
         output.open("wb") as written,
         subprocess.Popen(  # noqa: S603  the distribution's own script
-            [
-                "/bin/sh",
-                "bin/kc.sh",
-                "start-dev",
-                "--import-realm",
-                "--http-host",
-                "127.0.0.1",
-                "--http-port",
-                port,
-                "--cache",
-                "local",
-            ],
+            [*START, "--http-port", port],
             cwd=place,
             env={"PATH": os.environ["PATH"], "HOME": str(place), "JAVA_OPTS": JAVA},
             stdin=subprocess.DEVNULL,
