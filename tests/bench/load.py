@@ -94,20 +94,23 @@ class _Load:
         self._until = 0.0
 
     async def run(self) -> Outcome:
-        loop = asyncio.get_running_loop()
-        self._over: asyncio.Future[None] = loop.create_future()
-        for _ in range(self._callers):
-            _, caller = await loop.create_connection(lambda: _Caller(self), "127.0.0.1", self._port)
-            self._idle.append(caller)
-        began = time.perf_counter()
-        self._until = began + self._seconds
-        self._begin(began)
-        async with asyncio.timeout(self._seconds + PATIENCE):
-            await self._over
-        self._outcome.seconds = time.perf_counter() - began
-        for caller in self._idle:
-            caller.close()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        callers = [await self._connected() for _ in range(self._callers)]
+        self._idle.extend(callers)
+        try:
+            began = time.perf_counter()
+            self._until = began + self._seconds
+            self._begin(began)
+            async with asyncio.timeout(self._seconds + PATIENCE):
+                await self._over
+            self._outcome.seconds = time.perf_counter() - began
+        finally:
+            await asyncio.gather(*(caller.close() for caller in callers))
         return self._outcome
+
+    async def _connected(self) -> _Caller:
+        _, caller = await asyncio.get_running_loop().create_connection(lambda: _Caller(self), "127.0.0.1", self._port)
+        return caller
 
     def _begin(self, now: float) -> None:
         if self._rate is None:
@@ -178,11 +181,6 @@ class _Load:
         if not self._over.done():
             self._over.set_exception(WrongAnswer(why))
 
-    def lost(self, *, under_way: bool) -> None:
-        """A connection was closed by the server."""
-        if under_way:
-            self.fail("the connection was closed before an answer came")
-
 
 class _Caller(asyncio.Protocol):
     """One connection."""
@@ -192,6 +190,7 @@ class _Caller(asyncio.Protocol):
         self._data = b""
         self._asking = False
         self.since = 0.0
+        self._gone = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -210,10 +209,13 @@ class _Caller(asyncio.Protocol):
             self._load.answered(self, head, body)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._load.lost(under_way=self._asking)
+        self._gone.set_result(None)
+        if self._asking:
+            self._load.fail("the connection was closed before an answer came")
 
-    def close(self) -> None:
-        self._transport.close()
+    async def close(self) -> None:
+        self._transport.abort()
+        await self._gone
 
 
 def _content_length(head: bytes) -> int:
