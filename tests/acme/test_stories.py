@@ -17,12 +17,11 @@ from app.core.domain import FailureCode
 from app.core.messages import Language, message
 from app.demo import Demo, Ports, everything
 from tests.acme.conftest import NewVisitor
-from tests.acme.visitor import Json, Page, Visitor
+from tests.acme.visitor import ATTEMPT_LIMIT, Json, Page, Visitor
 from tests.harness.ids import plain_id
 from tests.harness.loopback import NO_TLS
 from tests.harness.waiting import PATIENCE
 
-ATTEMPT_LIMIT = 20
 CLAIM = "https://incode.com/idv"
 REMEMBERED = (
     "Gateway to Sandbox status 200 GET /.well-known/openid-configuration",

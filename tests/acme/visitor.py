@@ -12,6 +12,7 @@ from tests.harness.loopback import NO_TLS
 from tests.harness.waiting import PATIENCE
 
 Json = dict[str, Any]
+ATTEMPT_LIMIT = 20
 AUTHORIZE = "/oauth2/authorize"
 
 
