@@ -189,6 +189,8 @@ def _main() -> None:
     for name in IMPORTED:
         importlib.import_module(name)
     gc.freeze()
+    # A shell without job control starts background commands with it ignored: a command must not depend on that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for command in _commands():
         _become(command)
 

@@ -146,30 +146,16 @@ class Workplace:
             **(settings or {}),
         }
 
-    def _start(
+    def _fork(
         self,
         arguments: Sequence[str],
         settings: Mapping[str, str] | None,
         streams: tuple[int, int, int],
         *,
-        through: Sequence[str] = (),
-        program: Path = IDV,
-        afresh: bool = False,
         leads: bool = True,
-    ) -> "subprocess.Popen[bytes] | Forked":
-        environment = self._environment(settings)
-        if program == IDV and not through and not afresh:
-            return forks().fork(Command(str(IDV), arguments, str(self.folder), environment, leads), *streams)
-        stdin, stdout, stderr = streams
-        return subprocess.Popen(  # noqa: S603  our own console script
-            [*through, program, *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=leads,
-        )
+    ) -> Forked:
+        command = Command(str(IDV), arguments, str(self.folder), self._environment(settings), leads)
+        return forks().fork(command, *streams)
 
     def run(
         self,
@@ -179,15 +165,31 @@ class Workplace:
         afresh: bool = False,
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end; `afresh`, it imports everything by itself."""
+        if program == IDV and not afresh:
+            return self._run_forked(arguments, settings)
+        return subprocess.run(  # noqa: S603  our own console script
+            [program, *arguments],
+            cwd=self.folder,
+            env=self._environment(settings),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def _run_forked(
+        self, arguments: Sequence[str], settings: Mapping[str, str] | None
+    ) -> "subprocess.CompletedProcess[str]":
         with open(os.devnull) as nothing, TemporaryFile() as out, TemporaryFile() as err:
             streams = (nothing.fileno(), out.fileno(), err.fileno())
-            process = self._start(arguments, settings, streams, program=program, afresh=afresh, leads=False)
+            process = self._fork(arguments, settings, streams, leads=False)
             try:
                 code = process.wait(PATIENCE)
             finally:
                 process.kill()
             written = [_text(stream) for stream in (out, err)]
-        return subprocess.CompletedProcess([str(program), *arguments], code, *written)
+        return subprocess.CompletedProcess([str(IDV), *arguments], code, *written)
 
     def run_in_terminal(
         self, *arguments: str, settings: Mapping[str, str], typed: str = "", columns: int = 200
@@ -199,7 +201,7 @@ class Workplace:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         with open(ours, "r+b", buffering=0) as screen:
             environment = {"TERM": "xterm-256color", **(settings or {})}
-            process = self._start(arguments, environment, (theirs, theirs, theirs))
+            process = self._fork(arguments, environment, (theirs, theirs, theirs))
             os.close(theirs)
             screen.write(typed.encode())
             watchdog = threading.Timer(PATIENCE, process.kill)
@@ -221,8 +223,19 @@ class Workplace:
         """
         stdout, stderr = (self._outputs / f"{len(list(self._outputs.iterdir()))}.{name}" for name in ("out", "err"))
         with stdout.open("wb") as out, stderr.open("wb") as err, open(os.devnull) as nothing:
-            streams = (nothing.fileno(), out.fileno(), err.fileno())
-            process = self._start(arguments, settings, streams, through=through)
+            process = (
+                subprocess.Popen(  # noqa: S603  our own console script
+                    [*through, IDV, *arguments],
+                    cwd=self.folder,
+                    env=self._environment(settings),
+                    stdin=nothing,
+                    stdout=out,
+                    stderr=err,
+                    start_new_session=True,
+                )
+                if through
+                else self._fork(arguments, settings, (nothing.fileno(), out.fileno(), err.fileno()))
+            )
             try:
                 yield Running(process, stdout, stderr)
             finally:
