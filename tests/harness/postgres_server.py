@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -44,6 +45,17 @@ class PostgresServer:
         """Run each statement by itself, as the superuser."""
         asyncio.run(self._execute(statements))
 
+    def ask(self, statement: str) -> Any:
+        """The first value of the first row, as the superuser."""
+        return asyncio.run(self._ask(statement))
+
+    async def _ask(self, statement: str) -> Any:
+        connection = await asyncpg.connect(self.url.replace("+asyncpg", ""), timeout=SECONDS)
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
+
     async def _execute(self, statements: Sequence[str]) -> None:
         connection = await asyncpg.connect(self.url.replace("+asyncpg", ""), timeout=SECONDS)
         try:
@@ -73,6 +85,22 @@ class PostgresServer:
 
     def create(self) -> None:
         self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--no-instructions")
+
+    def follow(self, primary: "PostgresServer") -> None:
+        """Be made as a copy of the primary, whose changes arrive for as long as it runs."""
+        place = ("--host=127.0.0.1", f"--port={primary.port}", "--username=postgres")
+        self._run("pg_basebackup", *place, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+
+    def promote(self) -> None:
+        """Become the primary."""
+        self._run("pg_ctl", "promote", "--wait")
+
+    def demote(self) -> None:
+        """From the next start on be a copy that cannot be written."""
+        signal = self._folder / "data" / "standby.signal"
+        signal.touch()
+        if self._user:
+            shutil.chown(signal, self._user)
 
     def start(self) -> None:
         self._run(
@@ -109,14 +137,19 @@ def _user() -> str | None:
 
 
 @contextmanager
-def own_server() -> Iterator[PostgresServer]:
-    """A running server; skips the test where PostgreSQL's programs are not installed."""
+def own_server(primary: PostgresServer | None = None) -> Iterator[PostgresServer]:
+    """A running server, which follows the primary if there is one; skips the test where PostgreSQL's programs are not
+    installed.
+    """
     if not PROGRAMS:
         pytest.skip("no PostgreSQL programs in /usr/lib/postgresql")
     # Not in the test's own folder, which the server's user may not enter.
     with tempfile.TemporaryDirectory(prefix="idv-postgres-", ignore_cleanup_errors=True) as folder:
         server = PostgresServer(PROGRAMS[-1], Path(folder))
-        server.create()
+        if primary:
+            server.follow(primary)
+        else:
+            server.create()
         server.start()
         try:
             yield server
