@@ -162,7 +162,5 @@ async def test_attempts_are_purged_by_their_age_and_records_stay(
 async def copies(service: Service, attempt_id: str, number: int) -> None:
     """Make the attempt one of `number`, alike but for the id."""
     columns = "user_id, flow, purpose, status, started_by, created_at, expires_at, finished_at, omit_state, counted"
-    tables = Tables(service)
-    for n in range(1, number):
-        insert = f"INSERT INTO verifications (id, {columns}) SELECT :id, {columns} FROM verifications WHERE id = :of"  # noqa: S608
-        await tables.change(insert, id=f"idv_{n:032x}", of=attempt_id)
+    insert = f"INSERT INTO verifications (id, {columns}) SELECT :id, {columns} FROM verifications WHERE id = :of"  # noqa: S608
+    await Tables(service).change_often(insert, [{"id": f"idv_{n:032x}", "of": attempt_id} for n in range(1, number)])

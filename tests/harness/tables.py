@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +32,11 @@ class Tables:
     async def change(self, statement: str, **values: Any) -> int:
         async with self._engine.begin() as connection:
             return (await connection.execute(text(statement), values)).rowcount
+
+    async def change_often(self, statement: str, every: Sequence[dict[str, Any]]) -> None:
+        """Run the statement for each set of values, in one transaction."""
+        async with self._engine.begin() as connection:
+            await connection.execute(text(statement), every)
 
     async def rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
         async with self._engine.connect() as connection:
