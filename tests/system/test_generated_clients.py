@@ -94,7 +94,12 @@ def run(program: str, *arguments: str, folder: Path) -> "subprocess.CompletedPro
     return subprocess.run(  # noqa: S603  versions that are pinned
         [program, *arguments],
         cwd=folder,
-        env={**os.environ, "no_proxy": "127.0.0.1", "npm_config_fetch_retries": "1"},
+        env={
+            **os.environ,
+            "no_proxy": "127.0.0.1",
+            "npm_config_fetch_retries": "1",
+            "npm_config_prefer_offline": "true",
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

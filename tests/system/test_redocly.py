@@ -13,7 +13,12 @@ from tests.harness.service import settings_for
 from tests.system.processes import REPOSITORY
 
 PINNED = "@redocly/cli@2.77.0"
-QUIETLY = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true", "npm_config_fetch_retries": "1"}
+QUIETLY = {
+    "REDOCLY_TELEMETRY": "off",
+    "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true",
+    "npm_config_fetch_retries": "1",
+    "npm_config_prefer_offline": "true",
+}
 SECONDS = 120
 
 

@@ -91,7 +91,7 @@ def express_or_skip(folder: Path) -> Path:
 
 def install(folder: Path) -> None:
     installed = subprocess.run(  # noqa: S603  the lock file beside this test
-        [shutil.which("npm") or "npm", "ci", "--no-audit", "--no-fund"],
+        [shutil.which("npm") or "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline"],
         cwd=folder,
         capture_output=True,
         text=True,

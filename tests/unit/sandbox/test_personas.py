@@ -26,6 +26,7 @@ from app.sandbox import OUTCOMES, Client, Sandbox, SandboxConfig
 from app.sandbox.observation import Endpoint
 from app.sandbox.people import People
 from app.sandbox.server import refuse_public_host, serve
+from app.sandbox.signing import SigningKey
 from tests.harness.waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio
@@ -67,9 +68,14 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="module")
+def key() -> SigningKey:
+    return SigningKey.generate()
+
+
 @pytest.fixture
-def sandbox(clock: Clock) -> Sandbox:
-    return Sandbox(SandboxConfig(ISSUER, (ACME, OTHER)), clock)
+def sandbox(clock: Clock, key: SigningKey) -> Sandbox:
+    return Sandbox(SandboxConfig(ISSUER, (ACME, OTHER)), clock, key)
 
 
 class RelyingParty:
