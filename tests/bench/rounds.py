@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
 from tests.bench import machine
 from tests.bench.figures import HEADINGS, Goal, Sample, row, table
-from tests.bench.load import Outcome, Work, drive, request
+from tests.bench.load import Outcome, Work, WrongAnswer, drive, request
 from tests.bench.operations import Operation, enrol
 from tests.bench.raw import BODY
 from tests.bench.servers import Bench, Server, Service, move_postgres_aside
@@ -54,15 +55,26 @@ def measure(bench: Bench, cells: Sequence[Cell], rounds: int, seconds: float) ->
     raw = bench.raw()
     for cell in cells:
         # The first load tells how much the second can be, which compilers at run time need to do their work.
-        _at_saturation(cell, WARM_UP_SECONDS)
-        _at_saturation(cell, WARM_UP_SECONDS)
+        for _ in range(2):
+            with _named(cell):
+                _at_saturation(cell, WARM_UP_SECONDS)
     for _ in range(rounds):
         move_postgres_aside()
         yardstick = load(raw, RAW, seconds)
         for cell in cells:
-            cell.samples.append(_sample(cell, yardstick, seconds))
+            with _named(cell):
+                cell.samples.append(_sample(cell, yardstick, seconds))
     lines = [_row(cell) for cell in cells]
     return f"{table([HEADINGS, *lines])}\n\n{_raw_answers(cells[0].samples, seconds)}"
+
+
+@contextmanager
+def _named(cell: Cell) -> Iterator[None]:
+    """Say which operation was answered wrongly, and end the run."""
+    try:
+        yield
+    except WrongAnswer as wrong:
+        raise SystemExit(f"{cell.operation.title}, {cell.service.engine}: {wrong}") from None
 
 
 def _row(cell: Cell) -> list[str]:
