@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 
 import asyncpg
 from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.domain import Action, Decision, Purpose, Reason, Status
 from app.storage.database import Database
@@ -209,7 +210,10 @@ def _times(service: Service, sent: bytes, expected: bytes) -> tuple[str, str]:
 
 
 async def _indexes(url: str, ask: Callable[[Store], Awaitable[None]]) -> str:
-    """How PostgreSQL finds what is asked for: the last statement is the one that the service makes for it."""
+    """How PostgreSQL finds what is asked for: the last statement is the one that the service makes for it.
+
+    It is planned for the values, the first times, and then perhaps once for whatever values may come.
+    """
     statements: list[tuple[str, Any]] = []
     database = Database(url, unhurried=True)
 
@@ -221,10 +225,19 @@ async def _indexes(url: str, ask: Callable[[Store], Awaitable[None]]) -> str:
         await ask(Store(database, Seals(Cipher([SETTINGS["ENCRYPTION_KEYS"]]))))
         statement, parameters = statements[-1]
         async with database.engine.connect() as connection:
-            explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
-            [plan] = explained.scalar_one()
+            for_values = await _plan(connection, statement, parameters)
+            await connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+            await connection.exec_driver_sql(f"PREPARE asked AS {statement}")
+            nulls = ", ".join(["NULL"] * len(parameters))
+            for_any = await _plan(connection, f"EXECUTE asked({nulls})")
     finally:
         await database.close()
+    return for_values if for_any == for_values else f"{for_values}; or, once prepared, {for_any}"
+
+
+async def _plan(connection: AsyncConnection, statement: str, parameters: Any = None) -> str:
+    explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+    [plan] = explained.scalar_one()
     return ", ".join(sorted(set(_accesses(plan["Plan"]))))
 
 
