@@ -513,15 +513,7 @@ class VerificationQuery(_Query):
 
     def wanted(self) -> AttemptFilter:
         """The use-case's filter."""
-        return AttemptFilter(
-            user_id=self.user_id,
-            status=self.status,
-            identity_id=self.identity_id,
-            since=self.since,
-            until=self.until,
-            limit=self.limit,
-            after=self.after,
-        )
+        return AttemptFilter(**self.model_dump(exclude={"cursor"}), after=self.after)
 
 
 class VerificationPage(BaseModel):
@@ -547,14 +539,7 @@ class AuditQuery(_Query):
 
     def wanted(self) -> AuditFilter:
         """The use-case's filter."""
-        return AuditFilter(
-            user_id=self.user_id,
-            action=self.action,
-            since=self.since,
-            until=self.until,
-            limit=self.limit,
-            after=self.after,
-        )
+        return AuditFilter(**self.model_dump(exclude={"cursor"}), after=self.after)
 
 
 class AuditEntryView(BaseModel):

@@ -39,16 +39,10 @@ ENDS = "Ends with 0 when it is done, 1 when it is not, and 2 when arguments, set
 T = TypeVar("T")
 
 
-def _checked_user(user_id: str | None) -> str | None:
-    if user_id is not None and not USER_ID.fullmatch(user_id):
-        raise typer.BadParameter("a user's id has 1 to 255 characters, and no control characters.")
-    return user_id
-
-
-def _checked_identity(identity: str | None) -> str | None:
-    if identity is not None and not USER_ID.fullmatch(identity):
-        raise typer.BadParameter("an identity's id has 1 to 255 characters, and no control characters.")
-    return identity
+def _checked_id(value: str | None) -> str | None:
+    if value is not None and not USER_ID.fullmatch(value):
+        raise typer.BadParameter("an id has 1 to 255 characters, and no control characters.")
+    return value
 
 
 def _checked_cursor(cursor: str | None) -> str | None:
@@ -75,7 +69,7 @@ def _show_version(asked: bool) -> None:
 
 
 UserArgument = Annotated[
-    str, typer.Argument(metavar="USER", callback=_checked_user, help="The user's id at the identity provider.")
+    str, typer.Argument(metavar="USER", callback=_checked_id, help="The user's id at the identity provider.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -291,14 +285,14 @@ def user(
 @main.command(epilog=ENDS)
 def verifications(  # noqa: PLR0917  typer makes each parameter an option
     user_id: Annotated[
-        str | None, typer.Option("--user", callback=_checked_user, help="Only this user's attempts, by the user's id.")
+        str | None, typer.Option("--user", callback=_checked_id, help="Only this user's attempts, by the user's id.")
     ] = None,
     status: Annotated[Status | None, typer.Option(help="Only attempts with this status.")] = None,
     identity: Annotated[
         str | None,
         typer.Option(
             "--identity",
-            callback=_checked_identity,
+            callback=_checked_id,
             help="Only attempts that this identity came back from: one face, several users.",
         ),
     ] = None,
@@ -331,7 +325,7 @@ def verifications(  # noqa: PLR0917  typer makes each parameter an option
 @main.command(epilog=ENDS)
 def audit(  # noqa: PLR0917  typer makes each parameter an option
     user_id: Annotated[
-        str | None, typer.Option("--user", callback=_checked_user, help="Only acts on this user, the erasure included.")
+        str | None, typer.Option("--user", callback=_checked_id, help="Only acts on this user, the erasure included.")
     ] = None,
     action: Annotated[AuditAction | None, typer.Option(help="Only acts of this kind.")] = None,
     since: Since = None,
