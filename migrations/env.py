@@ -25,7 +25,7 @@ def run_on(connection: Connection) -> None:
 async def connect_and_run() -> None:
     """Open the configured database for Alembic's own command line."""
     database = Database(load_database_settings().database_url.get_secret_value(), unhurried=True)
-    async with database.transaction() as connection:
+    async with database.bulk() as connection:
         await connection.run_sync(run_on)
     await database.close()
 

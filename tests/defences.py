@@ -210,15 +210,15 @@ DEFENCES = (
     Defence(
         "what a caller kept is taken over for nobody on file",
         "app/storage/store.py",
-        "if record is None and adopted and not",
-        "if adopted and not",
+        "if self._seals.record(row) is None and not await",
+        "if not await",
         "tests/api/test_moving_in.py",
         only="at_once",
     ),
     Defence(
         "a reset or an erasure is not undone by what others have kept",
         "app/storage/store.py",
-        " and not await audit.withdrawn(connection, self._seals, [user_id])",
+        " and not await audit.withdrawn(connection.rows, self._seals, [user_id])",
         "",
         "tests/api/test_moving_in.py",
         only="reset or erased",
@@ -351,8 +351,8 @@ DEFENCES = (
     Defence(
         "one callback exchanges the code",
         "app/storage/store.py",
-        ".where(verifications.c.id == attempt.id, _is_open())",
-        ".where(verifications.c.id == attempt.id)",
+        '.where(verifications.c.id == bindparam("attempt_id"), _is_open())',
+        '.where(verifications.c.id == bindparam("attempt_id"))',
         "tests/api/test_callbacks.py",
     ),
     Defence(
@@ -372,7 +372,7 @@ DEFENCES = (
     Defence(
         "a reset withdraws what is under way",
         "app/storage/store.py",
-        "await connection.execute(update(verifications).where(under_way).values(**gone, finished_at=entry.at))",
+        "await connection.rows(update(verifications).where(under_way).values(**gone, finished_at=entry.at))",
         "pass",
         "tests/api/test_attacks.py",
     ),
@@ -386,35 +386,48 @@ DEFENCES = (
     Defence(
         "an erased user is not brought back",
         "app/storage/store.py",
-        "        if changed.rowcount != 1:\n            raise _NotAsItWas\n",
-        "",
+        "        if not await connection.rows(_FINISH, values):\n            raise _NotAsItWas\n",
+        "        await connection.rows(_FINISH, values)\n",
         "tests/api/test_attacks.py tests/api/test_erasure.py",
     ),
     Defence(
         "the number of attempts is limited",
         "app/core/policy.py",
-        "if not rules.attempt_limit or len(recent) < rules.attempt_limit:",
-        "if True:",
+        "if not rules.attempt_limit or filled_at is None or",
+        "if True or",
         "tests/api/test_decisions.py",
     ),
     Defence(
-        "attempts are counted with the user's row locked",
+        "a start waits for another one that holds the user's row, and looks again",
         "app/storage/store.py",
-        "            row = await _lock_user(connection, user_id)\n            record = self._seals.record(row)\n",
-        '            row = (await connection.execute(_USER, {"user_id": user_id})).one_or_none()\n'
-        "            record = self._seals.record(row) if row else None\n",
+        'set_={"stamp": row.excluded.stamp}, where=users.c.stamp.is_(None)',
+        'set_={"stamp": row.excluded.stamp}',
         "tests/attacks/test_races.py",
         "waits_for_whoever",
     ),
     Defence(
-        "a start uses the record as it is when the attempt is put on file",
-        "app/flows/start.py",
-        "            return await self._begin(request, flow, started_by, adopted)\n",
-        "            new = type(self)._new_attempt\n"
-        "            self._new_attempt = lambda *given: new(self, *given[:3], record, given[4])\n"
-        "            return await self._begin(request, flow, started_by, adopted)\n",
+        "an attempt is put on file only where the record is still what it was decided by",
+        "app/storage/store.py",
+        'users.c.user_id == bindparam("of_user"), users.c.stamp == bindparam("seen")',
+        'users.c.user_id == bindparam("of_user")',
         "tests/attacks/test_races.py",
-        "under_way",
+        "under_way and postgresql",
+    ),
+    Defence(
+        "an attempt is put on file only where the record is still what it was decided by, on SQLite",
+        "app/storage/store.py",
+        'stamp.is_not_distinct_from(bindparam("seen", type_=users.c.stamp.type)), is_free',
+        "is_free",
+        "tests/attacks/test_races.py",
+        "under_way and sqlite",
+    ),
+    Defence(
+        "attempts are counted where one is put on file, on SQLite",
+        "app/storage/store.py",
+        'bindparam("seen", type_=users.c.stamp.type)), is_free)',
+        'bindparam("seen", type_=users.c.stamp.type)))',
+        "tests/attacks/test_races.py",
+        "within_the_limit and sqlite",
     ),
     Defence(
         "an answer is about the attempt that the caller has in hand",
@@ -427,7 +440,7 @@ DEFENCES = (
     Defence(
         "the first browser wins",
         "app/storage/store.py",
-        "                verifications.c.browser_digest.is_(None),\n",
+        "        verifications.c.browser_digest.is_(None),\n",
         "",
         "tests/api/test_hosted_attacks.py",
     ),
@@ -680,11 +693,11 @@ DEFENCES = (
     Defence(
         "what an administrator does is recorded in the same transaction",
         "app/storage/store.py",
-        "            await audit.add(connection, entry)\n"
+        "            await audit.add(connection.rows, entry)\n"
         "            await audit.forget_user(connection, self._seals, user_id)\n"
         "        await",
         "        async with self._database.transaction() as connection:\n"
-        "            await audit.add(connection, entry)\n"
+        "            await audit.add(connection.rows, entry)\n"
         "            await audit.forget_user(connection, self._seals, user_id)\n"
         "        await",
         "tests/attacks/test_rows.py",

@@ -54,7 +54,8 @@ class SecurityHeaders:
                 given = {name for name, _ in message["headers"]}
                 message["headers"] += [header for header in self._headers if header[0] not in given]
                 if scope["path"].startswith("/v1"):
-                    MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+                    others = [header for header in message["headers"] if header[0] != b"cache-control"]
+                    message["headers"] = [*others, (b"cache-control", b"no-store")]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -79,13 +80,17 @@ class RequestRecord:
         structlog.contextvars.clear_contextvars()
         method = scope["method"] if scope["method"] in METHODS else OTHER
         began = time.perf_counter()
-        with self._metrics.in_flight(), self._tracing.request(method, Headers(scope=scope)) as describe:
-            status, answered = await self._answer(scope, receive, send)
-            seconds = answered - began
-            route = getattr(scope.get("route"), "path_format", None)
-            describe(route, status)
-            log = _log.debug if route in PROBES and status < 400 else _log.info
-            log("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 1))
+        self._metrics.in_flight(1)
+        try:
+            with self._tracing.request(method, scope) as describe:
+                status, answered = await self._answer(scope, receive, send)
+                seconds = answered - began
+                route = getattr(scope.get("route"), "path_format", None)
+                describe(route, status)
+                log = _log.debug if route in PROBES and status < 400 else _log.info
+                log("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 1))
+        finally:
+            self._metrics.in_flight(-1)
         if route:
             self._metrics.request(method, route, status, seconds)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -74,13 +73,15 @@ def obstacle(record: UserRecord | None, purpose: Purpose) -> Failure | None:
     return None
 
 
-def locked_until(begun: Sequence[datetime], now: datetime, rules: Rules) -> datetime | None:
-    """Until when no further attempt may begin, given when those without success have begun; None where one may."""
+def locked_until(filled_at: datetime | None, now: datetime, rules: Rules) -> datetime | None:
+    """Until when no further attempt may begin; None where one may.
+
+    `filled_at` is when the attempt began that has filled the limit, of those without success; None where fewer have.
+    """
     window = timedelta(hours=rules.attempt_window_hours)
-    recent = sorted((at for at in begun if now - window < at <= lifetimes.horizon(now)), reverse=True)
-    if not rules.attempt_limit or len(recent) < rules.attempt_limit:
+    if not rules.attempt_limit or filled_at is None or not now - window < filled_at <= lifetimes.horizon(now):
         return None
-    return recent[rules.attempt_limit - 1] + window
+    return filled_at + window
 
 
 def judge(verdict: Verdict, record: UserRecord | None, rules: Rules, purpose: Purpose) -> Accepted | Failure:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from app.core import claims, decisions, imports, policy
 from app.core.domain import (
@@ -26,12 +26,15 @@ from app.core.domain import (
     UserRecord,
     WayBack,
 )
-from app.core.errors import RequestInvalid
+from app.core.errors import DatabaseUnavailable, RequestInvalid
 from app.flows.addresses import is_allowed
 from app.flows.authorization import AuthorizationRequests, hosted_secrets, relay_secrets
 from app.flows.exchange import failure_of
 from app.oidc import ProviderUnavailable
-from app.storage.store import NewAttempt, Store
+from app.storage.store import NewAttempt, Reading, Store
+
+# A start is decided again when something came between its look and its write. At most ten come at once from a process.
+TRIES = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,23 +88,17 @@ class Starting:
         """Whether the user must be verified now and, if so, where to send the browser. Raises RequestInvalid."""
         flow = request.flow or (Flow.RELAY if self._addresses.redirect_uris else Flow.HOSTED)
         self._check_flow(request, flow)
-        record = await self._store.user(request.user_id)
-        adopted = self._adopted(request) if record is None else None
-        settled = self._without_redirect(request, record or adopted)
-        if settled and adopted is None:
-            return settled
-        try:
-            if settled is None:
-                await self._requests.prepare()
-            return await self._begin(request, flow, started_by, adopted)
-        except ProviderUnavailable as error:
-            return self._failed(failure_of(error), request, record)
-
-    def _adopted(self, request: StartRequest) -> UserRecord | None:
-        """The record that the caller has kept of a user whom we have never met."""
-        if request.app_metadata is None:
-            return None
-        return imports.read_app_metadata(request.app_metadata, self._clock(), self._rules).record
+        for _ in range(TRIES):
+            reading = await self._read(request)
+            if settled := self._without_redirect(request, reading.record):
+                return settled
+            try:
+                begun = await self._begin(request, flow, started_by, reading)
+            except ProviderUnavailable as error:
+                return self._failed(failure_of(error), request, reading.record)
+            if begun:
+                return begun
+        raise DatabaseUnavailable
 
     def _without_redirect(self, request: StartRequest, record: UserRecord | None) -> Decision | None:
         """The decision where nobody is sent anywhere: the verification stands, or something is in the way."""
@@ -112,38 +109,47 @@ class Starting:
             return decisions.standing(record, self._rules)
         return None
 
-    async def _begin(self, request: StartRequest, flow: Flow, started_by: str, adopted: UserRecord | None) -> Decision:
-        """Put an attempt on file, and say where the browser goes. Raises ProviderUnavailable."""
-        now = self._clock()
+    async def _begin(self, request: StartRequest, flow: Flow, started_by: str, reading: Reading) -> Decision | None:
+        """Put an attempt on file, and say where the browser goes; None where the reading is no longer true.
 
-        def plan(record: UserRecord | None, begun: Sequence[datetime]) -> NewAttempt | Decision:
-            # The record is read again under its lock: the user may have been reset or erased since, and nothing of
-            # before may be used.
-            settled = self._without_redirect(request, record) or self._locked(request, record, begun, now)
-            return settled or self._new_attempt(request, flow, started_by, record, now)
-
-        window = timedelta(hours=self._rules.attempt_window_hours)
-        planned = await self._store.begin_attempt(
-            request.user_id,
-            request.purpose,
-            plan,
-            window=window,
-            limit=self._rules.attempt_limit,
-            now=now,
-            adopted=adopted,
-        )
-        if isinstance(planned, Decision):
-            return planned
-        if flow is Flow.HOSTED:
-            url = self._hosted.launch_url(planned.attempt.id)
-        else:
-            url = await self._requests.url(planned.attempt, planned.secrets, planned.login_hint)
-        return decisions.redirect(planned.reason, url, planned.record, planned.attempt)
-
-    def _new_attempt(
-        self, request: StartRequest, flow: Flow, started_by: str, record: UserRecord | None, now: datetime
-    ) -> NewAttempt:
+        Then the user was reset, erased or verified meanwhile, or another attempt has begun. Raises ProviderUnavailable.
+        """
+        await self._requests.prepare()
+        if locked := self._locked(request, reading):
+            return locked
+        record = reading.record
         login_hint = (record.identity_id if record else None) or request.email
+        new = self._new_attempt(request, flow, started_by, login_hint)
+        if not await self._store.begin_attempt(new, reading):
+            return None
+        reason = self._reason(request, record) or Reason.FORCED
+        return decisions.redirect(reason, await self._url(new, login_hint), record, new.attempt)
+
+    async def _read(self, request: StartRequest) -> Reading:
+        """What is on file about the user, with what the caller has kept of one whom we have never met."""
+        reading = await self._look(request)
+        if reading.record is None and request.app_metadata is not None:
+            kept = imports.read_app_metadata(request.app_metadata, self._clock(), self._rules).record
+            if kept:
+                await self._store.adopt(request.user_id, kept)
+                return await self._look(request)
+        return reading
+
+    async def _look(self, request: StartRequest) -> Reading:
+        now = self._clock()
+        since = now - timedelta(hours=self._rules.attempt_window_hours)
+        return await self._store.read_for_start(
+            request.user_id, request.purpose, since=since, limit=self._rules.attempt_limit, now=now
+        )
+
+    async def _url(self, new: NewAttempt, login_hint: str | None) -> str:
+        """Where the browser goes. Raises ProviderUnavailable."""
+        if new.attempt.flow is Flow.HOSTED:
+            return self._hosted.launch_url(new.attempt.id)
+        return await self._requests.url(new.attempt, new.secrets, login_hint)
+
+    def _new_attempt(self, request: StartRequest, flow: Flow, started_by: str, login_hint: str | None) -> NewAttempt:
+        now = self._clock()
         attempt = Attempt(
             id=f"idv_{secrets.token_hex(16)}",
             user_id=request.user_id,
@@ -160,9 +166,6 @@ class Starting:
             attempt=attempt,
             secrets=self._secrets(request, flow, login_hint),
             way_back=self._way_back(request) if flow is Flow.HOSTED else None,
-            reason=self._reason(request, record) or Reason.FORCED,
-            record=record,
-            login_hint=login_hint,
         )
 
     def _secrets(self, request: StartRequest, flow: Flow, login_hint: str | None) -> RequestSecrets:
@@ -176,14 +179,12 @@ class Starting:
     def _reason(self, request: StartRequest, record: UserRecord | None) -> Reason | None:
         return policy.reason_to_verify(record, self._clock(), self._rules, purpose=request.purpose, force=request.force)
 
-    def _locked(
-        self, request: StartRequest, record: UserRecord | None, begun: Sequence[datetime], now: datetime
-    ) -> Decision | None:
-        until = policy.locked_until(begun, now, self._rules)
+    def _locked(self, request: StartRequest, reading: Reading) -> Decision | None:
+        until = policy.locked_until(reading.filled_at, self._clock(), self._rules)
         if until is None:
             return None
         failure = Failure(FailureCode.TOO_MANY_ATTEMPTS, f"try again after {claims.timestamp(until)}")
-        return self._failed(failure, request, record)
+        return self._failed(failure, request, reading.record)
 
     def _failed(self, failure: Failure, request: StartRequest, record: UserRecord | None) -> Decision:
         return decisions.failed(failure, request.purpose, record, self._rules, request.locale)

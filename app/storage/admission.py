@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 # Callers wait 10 s. When the first in the line has waited this long, whoever comes now would wait longer still.
 FULL_AFTER_SECONDS = 1.0
@@ -20,18 +20,20 @@ class Admission:
     """So many `places` at once; the others wait in the order in which they came."""
 
     def __init__(self, places: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._number = places
         self._places = asyncio.Semaphore(places)
         self._monotonic = monotonic
         self._arrivals: dict[object, float] = {}
+        # Not re-entrant. Two who each hold some of the places would wait for each other for ever.
+        self._one_alone = asyncio.Lock()
 
     @property
     def waiting(self) -> int:
         """How many wait."""
         return len(self._arrivals)
 
-    @asynccontextmanager
-    async def place(self, *, patient: bool = False) -> AsyncIterator[None]:
-        """Hold a place while the block runs. Raises Overloaded after 5 seconds; at once where the line does not move.
+    async def enter(self, *, patient: bool = False) -> None:
+        """Take a place, to be left again. Raises Overloaded after 5 seconds; at once where the line does not move.
 
         Who is `patient` waits in any line: it brings what must not be lost.
         """
@@ -39,10 +41,28 @@ class Admission:
             await self._wait(patient=patient)
         else:
             await self._places.acquire()
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()
+
+    @asynccontextmanager
+    async def place(self, *, patient: bool = False) -> AsyncIterator[None]:
+        """Hold a place while the block runs. Raises Overloaded."""
+        await self.enter(patient=patient)
         try:
             yield
         finally:
-            self._places.release()
+            self.leave()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Hold every place while the block runs."""
+        async with self._one_alone, AsyncExitStack() as places:
+            for _ in range(self._number):
+                await self._places.acquire()
+                places.callback(self._places.release)
+            yield
 
     async def _wait(self, *, patient: bool) -> None:
         now, me = self._monotonic(), object()

@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, delete, false, insert, or_, select, update
+from sqlalchemy import Executable, delete, false, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.domain import AuditAction, AuditEntry
+from app.storage.connection import Connection
 from app.storage.database import Database
 from app.storage.encryption import Unreadable
 from app.storage.sealed import Seals
+from app.storage.statements import Row
 from app.storage.tables import audit, keyring
 
 Position = tuple[datetime, str]
+Rows = Callable[[Executable], Awaitable[Sequence[Row]]]
+"""Runs a statement within the transaction of an act, and gives its rows."""
 
 _DIGEST_KEY = "audit"
 _WITHDRAWING = (AuditAction.RESET, AuditAction.RESET_IDENTITY, AuditAction.ERASE)
@@ -75,7 +77,7 @@ class AuditLog:
         return AuditPage(entries, (entries[-1].at, entries[-1].id) if len(rows) > wanted.limit else None)
 
 
-async def add(connection: AsyncConnection, entry: AuditEntry) -> None:
+async def add(rows: Rows, entry: AuditEntry) -> None:
     """Write an entry within the transaction of the act that it tells of."""
     values = {
         "id": entry.id,
@@ -85,33 +87,33 @@ async def add(connection: AsyncConnection, entry: AuditEntry) -> None:
         "user_id": entry.user_id,
         "request_id": entry.request_id,
     }
-    await connection.execute(insert(audit).values(values))
+    await rows(insert(audit).values(values))
 
 
-async def forget_user(connection: AsyncConnection, seals: Seals, user_id: str) -> None:
+async def forget_user(connection: Connection, seals: Seals, user_id: str) -> None:
     """Keep no id of an erased user, but a digest: who knows the id still finds that the erasure took place."""
-    key = await _key(connection, seals) or await _new_key(connection, seals)
+    key = await _key(connection.rows, seals) or await _new_key(connection, seals)
     change = update(audit).where(audit.c.user_id == user_id).values(user_id=None, user_digest=_digest(key, user_id))
-    await connection.execute(change)
+    await connection.rows(change)
 
 
-async def withdrawn(connection: AsyncConnection, seals: Seals, user_ids: Collection[str]) -> set[str]:
+async def withdrawn(rows: Rows, seals: Seals, user_ids: Collection[str]) -> set[str]:
     """Those of the users whom an administrator has ever reset or erased.
 
     What others kept of them before counts no more.
     """
-    key = await _key(connection, seals)
+    key = await _key(rows, seals)
     digests = {_digest(key, user_id): user_id for user_id in user_ids} if key else {}
     about = or_(audit.c.user_id.in_(user_ids), audit.c.user_digest.in_(digests))
     query = select(audit.c.user_id, audit.c.user_digest).where(audit.c.action.in_(_WITHDRAWING), about)
-    return {row.user_id or digests[row.user_digest] for row in await connection.execute(query)}
+    return {row.user_id or digests[row.user_digest] for row in await rows(query)}
 
 
-async def _key(connection: AsyncConnection, seals: Seals) -> bytes | None:
-    return _opened((await connection.execute(_KEY)).all(), seals)
+async def _key(rows: Rows, seals: Seals) -> bytes | None:
+    return _opened(await rows(_KEY), seals)
 
 
-def _opened(rows: Sequence[Row[Any]], seals: Seals) -> bytes | None:
+def _opened(rows: Sequence[Row], seals: Seals) -> bytes | None:
     """The key of the digests; None before anybody was erased, and where ENCRYPTION_KEYS opens it no more."""
     try:
         return seals.key(_DIGEST_KEY, rows[0].sealed_key) if rows else None
@@ -119,23 +121,23 @@ def _opened(rows: Sequence[Row[Any]], seals: Seals) -> bytes | None:
         return None
 
 
-async def _new_key(connection: AsyncConnection, seals: Seals) -> bytes:
+async def _new_key(connection: Connection, seals: Seals) -> bytes:
     """A key for the digests, in place of one that opens no more; of two first erasures at once, the first one's."""
-    lost = (await connection.execute(_KEY)).scalar_one_or_none()
-    if lost:
-        await connection.execute(delete(keyring).where(keyring.c.name == _DIGEST_KEY, keyring.c.sealed_key == lost))
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    for lost in await connection.rows(_KEY):
+        theirs = keyring.c.sealed_key == lost.sealed_key
+        await connection.rows(delete(keyring).where(keyring.c.name == _DIGEST_KEY, theirs))
+    add = sqlite.insert if connection.is_sqlite else postgresql.insert
     key = secrets.token_bytes(32)
     new = add(keyring).values(name=_DIGEST_KEY, sealed_key=seals.seal_key(_DIGEST_KEY, key)).on_conflict_do_nothing()
-    added = await connection.execute(new)
-    return key if added.rowcount else await _key(connection, seals) or key
+    added = await connection.rows(new.returning(keyring.c.name))
+    return key if added else await _key(connection.rows, seals) or key
 
 
 def _digest(key: bytes, user_id: str) -> str:
     return hmac.new(key, user_id.encode(), hashlib.sha256).hexdigest()
 
 
-def _entry(row: Row[Any]) -> AuditEntry:
+def _entry(row: Row) -> AuditEntry:
     return AuditEntry(
         id=row.id, at=row.at, action=row.action, by=row.by, user_id=row.user_id, request_id=row.request_id
     )

@@ -58,7 +58,7 @@ async def copy_all(source: Database, target: Database, progress: Progress) -> di
     ):
         if await current_revision(database) != newest_revision():
             raise CopyRefused(f"{name} is not migrated to {newest_revision()}. {remedy}")
-    async with source.transaction(patient=True) as reading, target.transaction(patient=True) as writing:
+    async with source.bulk() as reading, target.bulk() as writing:
         await writing.execute(_KEEP_OTHERS_OUT)
         for table in TABLES:
             if (await writing.execute(select(func.count()).select_from(table))).scalar_one():

@@ -1,22 +1,32 @@
-"""Connections to one database, and transactions that say whether they read or write."""
+"""Connections to one database, and transactions that say whether they read or write.
+
+Single statements and short transactions run on the driver's own connection, which is lent by SQLAlchemy's pool: its way
+to run a statement took most of a short request's time. What works through many rows uses SQLAlchemy's connection.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Executable, Row, event
+import asyncpg
+from sqlalchemy import URL, Executable, NullPool, text
 from sqlalchemy import exc as sqlalchemy_errors
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.core.errors import CommitInDoubt, DatabaseUnavailable, TracesRemain
-from app.storage import postgresql, sqlite
+from app.storage import postgresql
 from app.storage.admission import Admission, Overloaded
+from app.storage.connection import FAULTS, NOTHING, Connection, Driver, went_away
 from app.storage.database_url import DatabaseUrl, read_url
 from app.storage.faults import NotUtf8
-from app.storage.turnstile import Turnstile
+from app.storage.pool import Pool
+from app.storage.postgresql import Postgresql
+from app.storage.sqlite import Sqlite
+from app.storage.statements import Parameters, Row, Statement
 
 CONNECTIONS = 10
 
@@ -25,9 +35,18 @@ class _ConnectionBroke(Exception):
     """The connection broke before an answer came."""
 
 
-_FAULTS = (sqlalchemy_errors.DBAPIError, sqlite3.Error, OSError, Overloaded, NotUtf8, _ConnectionBroke)
+# The second is what the pool raises where no connection can be had.
+_FAULTS = (*FAULTS, AsyncAdapt_asyncpg_dbapi.Error, sqlalchemy_errors.DBAPIError, Overloaded, NotUtf8, _ConnectionBroke)
 # What only a mistake of ours can cause; all else says that the database cannot be used.
-_MISTAKES = (sqlalchemy_errors.IntegrityError, sqlalchemy_errors.DataError)
+_MISTAKES = (
+    sqlalchemy_errors.IntegrityError,
+    sqlalchemy_errors.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+)
+_EMPTY_THE_LOG = text("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 class Database:
@@ -41,70 +60,95 @@ class Database:
     """
 
     def __init__(
-        self, url: str, *, unhurried: bool = False, on_connection: Callable[[int], None] | None = None
+        self, url: str, *, unhurried: bool = False, on_connection: Callable[[int], None] = lambda _: None
     ) -> None:
         address = read_url(url)
         self.file = address.file
-        self.engine = make_engine(address, unhurried=unhurried)
-        if on_connection:
-            event.listen(self.engine.sync_engine, "checkout", lambda *_: on_connection(1))
-            event.listen(self.engine.sync_engine, "checkin", lambda *_: on_connection(-1))
-        if self.file is not None:
-            self._writes = self.engine.execution_options(**{sqlite.BEGIN: sqlite.FOR_WRITING})
-            self._statements = self.engine.execution_options(**{sqlite.BEGIN: None})
-        else:
-            self._writes = self.engine
-            self._statements = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._turnstile = Turnstile()
+        self._driver: Driver = Sqlite(self.file) if self.file is not None else Postgresql(address, unhurried=unhurried)
+        self.engine = _make_engine(address, unhurried=unhurried)
+        self._driver.prepare(self.engine.sync_engine)
+        self.pool = Pool(self.engine, self._driver)
+        self._on_connection = on_connection
         self._places = Admission(CONNECTIONS)
-        # SQLite lets some of many writers wait until their time is over: so they come one after the other.
-        self._one_writer = Admission(1) if self.file is not None else None
+        self._one_writer = None if self._driver.writes_side_by_side else Admission(1)
 
-    async def read(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> list[Row[Any]]:
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is a file of SQLite's."""
+        return self.file is not None
+
+    async def read(self, statement: Statement | Executable, parameters: Parameters = NOTHING) -> list[Row]:
         """The rows of one statement that only reads; asked again, once, where the connection broke meanwhile."""
         try:
-            return await self._rows(statement, parameters)
+            return await self._read(statement, parameters)
         except DatabaseUnavailable as unavailable:
             if not isinstance(unavailable.__cause__, _ConnectionBroke):
                 raise
-            return await self._rows(statement, parameters)
+            return await self._read(statement, parameters)
 
-    async def _rows(self, statement: Executable, parameters: Mapping[str, Any] | None) -> list[Row[Any]]:
-        async with self._connected(self._statements) as connection:
+    async def _read(self, statement: Statement | Executable, parameters: Parameters) -> list[Row]:
+        async with self._connection() as connection:
             try:
-                return list(await connection.execute(statement, parameters))
-            except _FAULTS as fault:
-                if _is_lost(fault) and not isinstance(fault, TimeoutError):
-                    raise _ConnectionBroke from fault
-                raise
+                return await connection.rows(statement, parameters)
+            except FAULTS as fault:
+                if connection.is_usable or isinstance(fault, TimeoutError):
+                    raise
+                raise _ConnectionBroke from fault
+
+    async def write(
+        self, statement: Statement | Executable, parameters: Parameters = NOTHING, *, patient: bool = False
+    ) -> list[Row]:
+        """The rows that a statement returns which writes, and is a transaction by itself. Raises CommitInDoubt."""
+        async with self._turn_to_write(patient=patient), self._connection(patient=patient) as connection:
+            with _doubt():
+                return await connection.rows(statement, parameters)
 
     @asynccontextmanager
-    async def autocommit(self, *, patient: bool = False) -> AsyncIterator[AsyncConnection]:
-        """A connection on which each statement is a transaction of its own, for one that writes.
+    async def transaction(self, *, patient: bool = False) -> AsyncIterator[Connection]:
+        """A short transaction that writes, committed when the block is left without an exception.
 
         Raises CommitInDoubt.
         """
-        async with (
-            self._turn_to_write(patient=patient),
-            self._connected(self._statements, patient=patient) as connection,
-        ):
-            with _doubt():
+        async with self._turn_to_write(patient=patient), self._connection(patient=patient) as connection:
+            await connection.command(self._driver.begin)
+            try:
                 yield connection
+                with _doubt():
+                    await connection.command("COMMIT")
+            except BaseException:
+                await connection.roll_back()
+                raise
 
     @asynccontextmanager
-    async def transaction(self, *, patient: bool = False) -> AsyncIterator[AsyncConnection]:
-        """A transaction that writes, committed when the block is left without an exception. Raises CommitInDoubt."""
-        async with self._turn_to_write(patient=patient), self._connected(self._writes, patient=patient) as connection:
-            await connection.begin()
-            yield connection
-            with _doubt():
-                await connection.commit()
+    async def bulk(self) -> AsyncIterator[AsyncConnection]:
+        """A patient transaction for many rows, and for what SQLAlchemy alone can do. Raises CommitInDoubt."""
+        async with self._turn_to_write(patient=True):
+            with _faults_as(DatabaseUnavailable):
+                async with self._places.place(patient=True), self.engine.connect() as connection:
+                    await connection.begin()
+                    yield connection
+                    with _doubt():
+                        await connection.commit()
 
     @asynccontextmanager
-    async def _connected(self, engine: AsyncEngine, *, patient: bool = False) -> AsyncIterator[AsyncConnection]:
-        with _faults_as(DatabaseUnavailable):
-            async with self._places.place(patient=patient), self._turnstile.together(), engine.connect() as connection:
-                yield connection
+    async def _connection(self, *, patient: bool = False) -> AsyncIterator[Connection]:
+        """A connection of one's own while the block runs."""
+        try:
+            await self._places.enter(patient=patient)
+            try:
+                connection = await self.pool.take()
+                self._on_connection(1)
+                try:
+                    yield connection
+                finally:
+                    self._on_connection(-1)
+                    await self.pool.give_back(connection)
+            finally:
+                self._places.leave()
+        except _MISTAKES:
+            raise
+        except _FAULTS as fault:
+            raise DatabaseUnavailable from fault
 
     @asynccontextmanager
     async def _turn_to_write(self, *, patient: bool) -> AsyncIterator[None]:
@@ -124,25 +168,21 @@ class Database:
         if self.file is None:
             return
         with _faults_as(TracesRemain):
-            async with self._turnstile.alone(), self.engine.connect() as connection:
-                # On the driver's own connection, outside of any transaction.
-                driver = (await connection.get_raw_connection()).driver_connection
-                await driver.execute("VACUUM")  # type: ignore[union-attr]
-                cursor = await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
-                busy, _, _ = await cursor.fetchone()
+            async with self._places.alone():
+                connection = await self.pool.take()
+                try:
+                    # Outside of any transaction.
+                    await connection.command("VACUUM")
+                    [(busy, _, _)] = await connection.rows(_EMPTY_THE_LOG)
+                finally:
+                    await self.pool.give_back(connection)
                 if busy:
                     raise TracesRemain
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.pool.close()
         await self.engine.dispose()
-
-
-def _is_lost(fault: BaseException) -> bool:
-    """Whether the connection went away, so that nobody knows what became of the statement."""
-    return isinstance(fault, OSError) or (
-        isinstance(fault, sqlalchemy_errors.DBAPIError) and fault.connection_invalidated
-    )
 
 
 @contextmanager
@@ -150,7 +190,8 @@ def _doubt() -> Iterator[None]:
     try:
         yield
     except _FAULTS as fault:
-        if _is_lost(fault):
+        lost = fault.connection_invalidated if isinstance(fault, sqlalchemy_errors.DBAPIError) else went_away(fault)
+        if lost:
             raise CommitInDoubt from fault
         raise
 
@@ -165,21 +206,17 @@ def _faults_as(problem: type[DatabaseUnavailable]) -> Iterator[None]:
         raise problem from fault
 
 
-def make_engine(url: DatabaseUrl, *, unhurried: bool = False) -> AsyncEngine:
-    """The engine for a database's address; error texts and logs never show parameters, which hold personal data."""
+def _make_engine(url: DatabaseUrl, *, unhurried: bool) -> AsyncEngine:
+    # Error texts and logs never show parameters, which hold personal data.
     options: dict[str, Any] = {
         "hide_parameters": True,
-        "pool_size": CONNECTIONS,
-        "max_overflow": 0,
-        "pool_use_lifo": True,
+        "poolclass": NullPool,
+        # Whoever has begun a transaction ends it.
+        "pool_reset_on_return": None,
     }
     if url.file is not None:
-        engine = create_async_engine(URL.create("sqlite+aiosqlite", database=url.file), **options)
-        sqlite.prepare(engine.sync_engine)
-        return engine
+        return create_async_engine(URL.create("sqlite+aiosqlite", database=url.file), **options)
     arguments = postgresql.connect_arguments(url, unhurried=unhurried)
-    engine = create_async_engine(
+    return create_async_engine(
         "postgresql+asyncpg://", connect_args=arguments, isolation_level=postgresql.ISOLATION, **options
     )
-    postgresql.prepare(engine.sync_engine, url, unhurried=unhurried)
-    return engine

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Executable, Row, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.domain import AuditEntry, UserRecord
 from app.storage import audit
@@ -46,8 +49,8 @@ class Importer:
         """
         # In one order everywhere, so that two imports never wait for each other's locks.
         wanted = sorted(records)
-        async with self._database.transaction(patient=True) as connection:
-            withdrawn = await audit.withdrawn(connection, self._seals, wanted)
+        async with self._database.bulk() as connection:
+            withdrawn = await audit.withdrawn(partial(_rows, connection), self._seals, wanted)
             rows = [
                 {"user_id": user_id, **self._seals.record_columns(user_id, records[user_id], revision=1)}
                 for user_id in wanted
@@ -61,14 +64,19 @@ class Importer:
             )
             added = len((await connection.execute(new.returning(users.c.user_id), rows)).all()) if rows else 0
             if entry:
-                await audit.add(connection, entry)
+                await audit.add(partial(_rows, connection), entry)
         return Imported(added, len(rows) - added, len(withdrawn))
 
     async def look(self, user_ids: Collection[str]) -> Imported:
         """What `add` would come to for these users, with nothing written."""
-        async with self._database.transaction(patient=True) as connection:
-            withdrawn = await audit.withdrawn(connection, self._seals, user_ids)
+        async with self._database.bulk() as connection:
+            withdrawn = await audit.withdrawn(partial(_rows, connection), self._seals, user_ids)
             others = [user_id for user_id in user_ids if user_id not in withdrawn]
             query = select(users.c.user_id).where(users.c.user_id.in_(others), ~_WITHOUT_RECORD)
             on_file = len((await connection.execute(query)).all())
         return Imported(len(others) - on_file, on_file, len(withdrawn))
+
+
+async def _rows(connection: AsyncConnection, statement: Executable) -> Sequence[Row[Any]]:
+    found = await connection.execute(statement)
+    return found.all() if found.returns_rows else []

@@ -72,7 +72,7 @@ class Keeper:
 
     async def take_turn(self, holder: str, now: datetime) -> bool:
         """Whether `holder` is the one process that keeps house for the next two and a half minutes."""
-        insert = sqlite.insert if self._database.engine.dialect.name == "sqlite" else postgresql.insert
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         values = {"holder": holder, "held_until": now + LEASE}
         take = (
             insert(leases)
@@ -87,8 +87,7 @@ class Keeper:
             )
             .returning(leases.c.holder)
         )
-        async with self._database.autocommit() as connection:
-            return (await connection.execute(take)).one_or_none() is not None
+        return bool(await self._database.write(take))
 
     async def clear_served(self, now: datetime, batch: int = BATCH) -> int:
         """Clear the sealed values of some attempts whose time is over; returns of how many.
@@ -110,16 +109,15 @@ class Keeper:
                 sealed_return=None,
                 sealed_answer=None,
             )
+            .returning(row.id)
         )
-        async with self._database.autocommit() as connection:
-            return (await connection.execute(clear)).rowcount
+        return len(await self._database.write(clear))
 
     async def remove_old(self, before: datetime, now: datetime, batch: int = BATCH) -> int:
         """Remove some attempts that began before a time and have ended; returns how many. The users' records stay."""
         row = verifications.c
         old = select(row.id).where(row.created_at < before, row.expires_at <= now).order_by(row.created_at).limit(batch)
-        async with self._database.autocommit() as connection:
-            return (await connection.execute(delete(verifications).where(row.id.in_(old)))).rowcount
+        return len(await self._database.write(delete(verifications).where(row.id.in_(old)).returning(row.id)))
 
     async def remove_idle_locks(self, batch: int = BATCH) -> int:
         """Remove some rows that were only locks; returns how many.
@@ -130,9 +128,8 @@ class Keeper:
         idle = (
             select(users.c.user_id).where(IS_ONLY_A_LOCK, users.c.sealed_record.is_(None), ~has_attempts).limit(batch)
         )
-        async with self._database.autocommit() as connection:
-            removed = await connection.execute(delete(users).where(users.c.user_id.in_(idle), IS_ONLY_A_LOCK))
-            return removed.rowcount
+        remove = delete(users).where(users.c.user_id.in_(idle), IS_ONLY_A_LOCK).returning(users.c.user_id)
+        return len(await self._database.write(remove))
 
     async def purge(self, before: datetime, now: datetime, progress: Progress = ignore) -> int:
         """Do at once all that housekeeping does; returns how many attempts were removed."""
@@ -215,6 +212,6 @@ class Keeper:
             # Only where it is still the same: what the service has written meanwhile is sealed with the newest key
             # already.
             change = update(table).where(key == bindparam("row_key"), column == bindparam("before"))
-            async with self._database.transaction() as connection:
+            async with self._database.bulk() as connection:
                 await connection.execute(change.values({column.name: bindparam("after")}), changes)
         return Resealed(len(changes), unreadable)

@@ -65,7 +65,7 @@ async def upgrade(database: Database) -> None:
 
     Raises DatabaseUnavailable.
     """
-    async with database.transaction() as connection:
+    async with database.bulk() as connection:
         await connection.run_sync(_upgrade)
 
 

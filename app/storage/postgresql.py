@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import asyncpg
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection, ExceptionContext
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.util import await_only
 
 from app.storage.database_url import DatabaseUrl
 from app.storage.faults import NotUtf8
@@ -34,7 +32,7 @@ ISOLATION = "READ COMMITTED"
 TRIED_AFTER_SECONDS = 5
 TRIED_FOR_SECONDS = 1
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-_USED_AT = "idv_used_at"
+_IS_READ_ONLY = "SELECT current_setting('transaction_read_only')"
 _READ_ONLY = "25006"
 
 
@@ -105,17 +103,59 @@ def _refuse_other_encodings(connection: asyncpg.Connection) -> None:
         raise NotUtf8
 
 
-def prepare(engine: Engine, url: DatabaseUrl, *, unhurried: bool) -> None:
-    """Let an engine try connections that were silent before they are used.
+class Postgresql:
+    """How statements run on asyncpg's connections, and which of them are tried before they are used.
 
-    It drops those that broke without waiting for them.
+    `unhurried` lets a statement take as long as it needs.
     """
-    if url.pooled:
-        event.listen(engine, "begin", partial(_limit_transaction, _limits(unhurried=unhurried)))
-    event.listen(engine, "checkin", _note_use)
-    event.listen(engine, "checkout", _try)
-    event.listen(engine, "close", _hang_up)
-    event.listen(engine, "handle_error", _note_loss)
+
+    writes_side_by_side = True
+
+    def __init__(self, url: DatabaseUrl, *, unhurried: bool) -> None:
+        limits = _limits(unhurried=unhurried)
+        self._transactions_limits = limits if url.pooled else {}
+        self.begin = _begin(self._transactions_limits)
+        self._lost_at = -math.inf
+
+    def prepare(self, engine: Engine) -> None:
+        """Let an engine drop connections that broke without waiting for them."""
+        if self._transactions_limits:
+            event.listen(engine, "begin", partial(_limit_transaction, self._transactions_limits))
+        event.listen(engine, "close", _hang_up)
+        event.listen(engine, "handle_error", _note_loss)
+
+    async def rows(self, connection: asyncpg.Connection, text: str, values: Sequence[Any]) -> Sequence[Any]:
+        """What a statement has found."""
+        rows: Sequence[Any] = await connection.fetch(text, *values)
+        return rows
+
+    async def command(self, connection: asyncpg.Connection, text: str) -> None:
+        """Run what finds nothing and has no values, such as the end of a transaction."""
+        await connection.execute(text)
+
+    def is_lost(self, connection: asyncpg.Connection, fault: BaseException) -> bool:
+        """Whether the other end went away, or takes no writes any more: then every connection is tried before use."""
+        lost = isinstance(fault, OSError) or connection.is_closed() or _is_read_only(fault)
+        if lost:
+            self._lost_at = time.monotonic()
+        return lost
+
+    async def is_well(self, connection: asyncpg.Connection, used_at: float) -> bool:
+        """Whether the other end is there and takes writes; asked of it where nothing was heard of it for a while."""
+        if connection.is_closed():
+            return False
+        if used_at > self._lost_at and time.monotonic() - used_at < TRIED_AFTER_SECONDS:
+            return True
+        try:
+            return bool(await connection.fetchval(_IS_READ_ONLY, timeout=TRIED_FOR_SECONDS) == "off")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return False
+
+
+def _begin(limits: Mapping[str, str]) -> str:
+    """How a transaction begins. Behind a pooler it brings its limits: the connection may be another one each time."""
+    brought = (f"SET LOCAL {name} = '{value}'" for name, value in limits.items())
+    return "; ".join([f"BEGIN ISOLATION LEVEL {ISOLATION}", *brought])
 
 
 def _limit_transaction(limits: Mapping[str, str], connection: Connection) -> None:
@@ -127,22 +167,6 @@ def _limit_transaction(limits: Mapping[str, str], connection: Connection) -> Non
     )
 
 
-def _note_use(_: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
-    entry.info[_USED_AT] = time.monotonic()
-
-
-def _try(connection: Any, entry: ConnectionPoolEntry, _: object) -> None:
-    driver = connection.driver_connection
-    if driver.is_closed():
-        raise DisconnectionError
-    if time.monotonic() - entry.info.get(_USED_AT, time.monotonic()) < TRIED_AFTER_SECONDS:
-        return
-    try:
-        await_only(driver.execute("SELECT 1", timeout=TRIED_FOR_SECONDS))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as fault:
-        raise InvalidatePoolError from fault
-
-
 def _hang_up(connection: Any, _: ConnectionPoolEntry) -> None:
     # A polite farewell would be waited for, for two seconds, by the request that found the other end gone.
     connection.driver_connection.terminate()
@@ -150,6 +174,9 @@ def _hang_up(connection: Any, _: ConnectionPoolEntry) -> None:
 
 def _note_loss(context: ExceptionContext) -> None:
     fault = context.original_exception
-    lost = isinstance(fault, OSError) or getattr(fault, "sqlstate", None) == _READ_ONLY
-    if lost:
+    if isinstance(fault, OSError) or _is_read_only(fault):
         context.is_disconnect = True
+
+
+def _is_read_only(fault: BaseException) -> bool:
+    return getattr(fault, "sqlstate", None) == _READ_ONLY

@@ -8,6 +8,7 @@ versions can serve side by side.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -47,6 +48,11 @@ class Returned:
     token_digest: str
 
 
+def new_stamp() -> str:
+    """A mark of a row that no other state of it has had, or will have."""
+    return secrets.token_hex(16)
+
+
 class Seals:
     """Seals the service's values and opens them. What cannot be opened raises Unreadable."""
 
@@ -72,6 +78,7 @@ class Seals:
             "identity_id": record.identity_id,
             "error": error_text(record.failure) if record.failure else None,
             "sealed_record": self._cipher.seal(_user_owner(user_id), value),
+            "stamp": new_stamp(),
         }
 
     def record(self, row: Any) -> UserRecord | None:

@@ -5,43 +5,62 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
+import aiosqlite
 from sqlalchemy import Dialect, Engine, event
-from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_MS = 3000
 OWNER_ONLY = 0o600
-BEGIN = "idv_begin"
-"""The execution option that says how a transaction begins; None for a statement that is one by itself."""
-FOR_READING, FOR_WRITING = "BEGIN", "BEGIN IMMEDIATE"
 
 
-def prepare(engine: Engine) -> None:
-    """Let every connection of a SQLite engine be opened, set up and begun as the service needs it."""
-    event.listen(engine, "do_connect", _open_once)
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
-    event.listen(engine, "checkout", partial(_refuse_what_may_not_be_written, str(engine.url.database)))
+class Sqlite:
+    """How statements run on aiosqlite's connections: each call is answered by a thread, so each does all at once."""
+
+    # It lets some of many writers wait until their time is over: so they come one after the other.
+    writes_side_by_side = False
+    begin = "BEGIN IMMEDIATE"
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def prepare(self, engine: Engine) -> None:
+        """Let every connection of an engine be opened, set up and begun as the service needs it."""
+        event.listen(engine, "do_connect", _open_once)
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(self.begin))
+
+    async def rows(self, connection: aiosqlite.Connection, text: str, values: Sequence[Any]) -> Sequence[Any]:
+        """What a statement has found."""
+        return list(await connection.execute_fetchall(text, values))
+
+    async def command(self, connection: aiosqlite.Connection, text: str) -> None:
+        """Run what finds nothing and has no values, such as the end of a transaction."""
+        await connection.execute_fetchall(text)
+
+    async def is_well(self, _: aiosqlite.Connection, __: float) -> bool:
+        """Whether the file may still be written: an open connection would go on, and a new one would be refused."""
+        return _may_be_written(self._file)
+
+    def is_lost(self, _: aiosqlite.Connection, fault: BaseException) -> bool:
+        """Whether the file went away."""
+        return isinstance(fault, OSError)
 
 
-def _refuse_what_may_not_be_written(file: str, *_: object) -> None:
-    # An open connection would go on writing, and a new one would be refused: one file has one answer.
-    if os.path.exists(file) and not os.access(file, os.W_OK):
-        raise DisconnectionError
+def _may_be_written(file: str) -> bool:
+    return os.access(file, os.W_OK) or not os.path.exists(file)
 
 
 def _open_once(_: Dialect, __: ConnectionPoolEntry, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
     # SQLite opens what it may not write for reading alone, and makes a log that nobody may write beside it, for ever.
     for file in (arguments[0], f"{arguments[0]}-wal", f"{arguments[0]}-shm"):
+        if not _may_be_written(file):
+            raise PermissionError(errno.EACCES, "the database may not be written")
         if os.path.exists(file):
-            if not os.access(file, os.W_OK):
-                raise PermissionError(errno.EACCES, "the database may not be written")
             _keep_from_others(file)
     # SQLite gives its log and its index the modes of the file. One that is there is not opened: closing it would end
     # its locks.
@@ -77,8 +96,3 @@ def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.close()
         raise
     cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    if begin := connection.get_execution_options().get(BEGIN, FOR_READING):
-        connection.exec_driver_sql(begin)

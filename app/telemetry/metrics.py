@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from prometheus_client import (
@@ -48,6 +47,8 @@ class Metrics:
             ["method", "route", "status"],
             registry=registry,
         )
+        # To look one up by its labels takes longer than to count in it.
+        self._series: dict[tuple[str, str, int], Histogram] = {}
         self._in_flight = Gauge(
             "idv_http_requests_in_flight",
             "Requests that are being answered.",
@@ -81,13 +82,16 @@ class Metrics:
             multiprocess_mode="livesum",
         )
 
-    def in_flight(self) -> AbstractContextManager[None]:
-        """Count a request while it is being answered."""
-        return self._in_flight.track_inprogress()
+    def in_flight(self, change: int) -> None:
+        """Count a request that has come (1) or that was answered (-1)."""
+        self._in_flight.inc(change)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
-        self._requests.labels(method, route, status).observe(seconds)
+        series = self._series.get((method, route, status))
+        if series is None:
+            series = self._series[method, route, status] = self._requests.labels(method, route, status)
+        series.observe(seconds)
 
     def decision(self, action: str, reason: str) -> None:
         """Count a decision."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.datastructures import Headers
 
 from app.telemetry.tracing import Answered, Tracing
 
@@ -30,11 +32,11 @@ class Spans(Tracing):
         self._tracer = self._provider.get_tracer("idv-gateway")
 
     @contextmanager
-    def request(self, method: str, headers: Mapping[str, str]) -> Iterator[Answered]:
+    def request(self, method: str, scope: Mapping[str, Any]) -> Iterator[Answered]:
         """The span of one request; its trace's id is on each line that is logged within."""
         with self._tracer.start_as_current_span(
             method,
-            context=_PROPAGATOR.extract(headers),
+            context=_PROPAGATOR.extract(Headers(raw=scope["headers"])),
             kind=SpanKind.SERVER,
             attributes={"http.request.method": method},
             record_exception=False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 Answered = Callable[[str | None, int], None]
 """Told of a request's route, by its template, and of the status that it was answered with."""
@@ -39,7 +40,7 @@ class Tracing:
 
         return Spans()
 
-    def request(self, _method: str, _headers: Mapping[str, str]) -> AbstractContextManager[Answered]:
+    def request(self, _method: str, _scope: Mapping[str, Any]) -> AbstractContextManager[Answered]:
         """The span of one request, part of its caller's trace where the request names one (W3C Trace Context)."""
         return _NO_SPAN
 

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("identity_id", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("sealed_record", sa.LargeBinary(), nullable=True),
+        sa.Column("stamp", sa.String(32), nullable=True),
         sa.PrimaryKeyConstraint("user_id", name="pk_users"),
     )
     op.create_index("ix_users_locks", "users", ["user_id"], postgresql_where=ONLY_LOCKS, sqlite_where=ONLY_LOCKS)

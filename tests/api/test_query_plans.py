@@ -6,8 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from cryptography.fernet import Fernet
-from sqlalchemy import event, text
-from sqlalchemy.engine import Connection
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core import decisions
@@ -20,7 +19,6 @@ from app.core.domain import (
     Flow,
     HostedSecrets,
     Purpose,
-    Reason,
     RelaySecrets,
     Rules,
     Ruling,
@@ -37,6 +35,7 @@ from app.storage.keeping import Keeper
 from app.storage.sealed import Returned, Seals
 from app.storage.store import AttemptFilter, NewAttempt, Store
 from tests.harness.clock import Clock
+from tests.harness.queries import Queries
 from tests.harness.service import ENCRYPTION_KEY, Json
 
 USERS = 5_000
@@ -106,7 +105,7 @@ async def fill(database: Database, clock: Clock) -> None:
         " :at, :expires_at, :at, :identity_id, false, false, NULL, :sealed)"
     )
     add_act = text("INSERT INTO audit (id, at, action, by, user_id) VALUES (:id, :at, 'reset', 'root', :user_id)")
-    async with database.transaction() as connection:
+    async with database.bulk() as connection:
         for row in [*users, *attempts]:
             row.update(
                 {
@@ -127,6 +126,7 @@ async def make_every_query(store: Any, audit: Any, keeper: Any, clock: Clock) ->
     now = clock.now
 
     await store.user("user-77")
+    await store.adopt("user-76", UserRecord())
     for flow in Flow:
         attempt = await begin(store, flow, clock)
         assert await store.attempt(attempt.id) == attempt
@@ -152,17 +152,14 @@ async def make_every_query(store: Any, audit: Any, keeper: Any, clock: Clock) ->
 
 async def begin(store: Any, flow: Flow, clock: Clock) -> Attempt:
     attempt = new_attempt("user-77", flow, clock)
-    planned = NewAttempt(
+    new = NewAttempt(
         attempt=attempt,
         secrets=HOSTED if flow is Flow.HOSTED else RELAY,
         way_back=WAY_BACK if flow is Flow.HOSTED else None,
-        reason=Reason.FORCED,
-        record=None,
-        login_hint=None,
     )
-    await store.begin_attempt(
-        attempt.user_id, attempt.purpose, lambda *_: planned, window=timedelta(days=1), limit=20, now=clock.now
-    )
+    since = clock.now - timedelta(days=1)
+    reading = await store.read_for_start(attempt.user_id, attempt.purpose, since=since, limit=20, now=clock.now)
+    assert await store.begin_attempt(new, reading)
     return attempt
 
 
@@ -225,12 +222,7 @@ def new_attempt(user_id: str, flow: Flow, clock: Clock) -> Attempt:
 
 
 async def statements_of_the_storage(database: Database, clock: Clock) -> list[Statement]:
-    made: dict[str, Any] = {}
-
-    def note(_: Connection, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        if any(table in statement for table in TABLES):
-            made.setdefault(statement, parameters)
-
+    queries = Queries(database)
     cipher = Cipher([Fernet.generate_key().decode(), ENCRYPTION_KEY])
     seals = Seals(cipher)
     store, audit, keeper = (
@@ -238,11 +230,13 @@ async def statements_of_the_storage(database: Database, clock: Clock) -> list[St
         Noted(AuditLog(database, seals)),
         Noted(Keeper(database, cipher)),
     )
-    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
     await make_every_query(store, audit, keeper, clock)
-    event.remove(database.engine.sync_engine, "before_cursor_execute", note)
     for noted in (store, audit, keeper):
         assert noted.called == noted.offered(), "a query that nobody has made here"
+    made: dict[str, Any] = {}
+    for statement, parameters in queries.asked:
+        if any(table in statement for table in TABLES):
+            made.setdefault(statement, parameters)
     return list(made.items())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from app.sandbox import Sandbox
 from app.sandbox.observation import Endpoint
@@ -16,6 +16,7 @@ from app.storage.migrate import upgrade
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
 from tests.harness.provider import CLIENT_SECRET, ProviderHost
+from tests.harness.queries import Queries
 from tests.harness.service import ADMIN_KEY, IDP_KEY, REDIRECT_SECRET, Json, Service, query_of
 from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.tampering import TamperedProvider
@@ -165,16 +166,11 @@ async def test_sqlite_writes_ahead_and_waits_its_turn(service: Service) -> None:
 @on_sqlite_only
 async def test_a_write_waits_while_somebody_else_writes(service: Service) -> None:
     await service.start(USER)
-    begun: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        begun.append(statement)
-
-    event.listen(service.app.state.services.database.engine.sync_engine, "before_cursor_execute", note)
+    queries = Queries(service.app.state.services.database)
     with closing(sqlite3.connect(sqlite_file(service), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         write = asyncio.create_task(service.start("auth0|bob"))
-        await until(lambda: "BEGIN IMMEDIATE" in begun)
+        await until(lambda: any("INSERT INTO verifications" in asked for asked, _ in queries.asked))
         # Readers are not held up by either.
         assert (await service.status(USER))["reason"] == "never_verified"
         assert not write.done()

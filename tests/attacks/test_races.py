@@ -190,7 +190,8 @@ async def test_a_start_waits_for_whoever_holds_the_users_row(make_service: MakeS
     holder = create_async_engine(tables.url)
     async with holder.connect() as connection:
         await connection.begin()
-        await connection.execute(text("INSERT INTO users (user_id, revision) VALUES (:user_id, 0)"), {"user_id": ANA})
+        begun = "INSERT INTO users (user_id, revision, stamp) VALUES (:user_id, 0, 'another')"
+        await connection.execute(text(begun), {"user_id": ANA})
         starting = asyncio.create_task(service.start(ANA))
         await _waits_or_is_done(tables, starting)
         columns = [name for name in (await tables.attempts("auth0|eve"))[0] if name not in {"id", "user_id"}]

@@ -19,10 +19,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import asyncpg
-from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.domain import Action, Decision, Purpose, Reason, Status
+from app.core.domain import Purpose, Status
 from app.storage.database import Database
 from app.storage.encryption import Cipher
 from app.storage.sealed import Seals
@@ -35,6 +34,7 @@ from tests.bench.report import ROUNDS, SECONDS, needs_linux, tell
 from tests.bench.rounds import Cell, measure
 from tests.bench.servers import POSTGRESQL, Bench, Service, bench
 from tests.harness.databases import plain_url
+from tests.harness.queries import Queries
 from tests.system.processes import ADMIN_KEY, SETTINGS
 
 LARGE = int(os.environ.get("LARGE", "10000000"))
@@ -195,12 +195,9 @@ async def _listed(store: Store, *, wanted: AttemptFilter, now: datetime) -> None
 
 
 async def _begun(store: Store, *, now: datetime) -> None:
-    """A start that comes to nothing once it has read what counts."""
-
-    def plan(*_: object) -> Decision:
-        return Decision(Action.CONTINUE, Reason.NEVER_VERIFIED)
-
-    await store.begin_attempt(BUSY, Purpose.LOGIN, plan, window=timedelta(days=1), limit=TIMES, now=now)
+    """What a start reads before it decides."""
+    since = now - timedelta(days=1)
+    await store.read_for_start(BUSY, Purpose.LOGIN, since=since, limit=TIMES, now=now)
 
 
 def _times(service: Service, sent: bytes, expected: bytes) -> tuple[str, str]:
@@ -214,16 +211,11 @@ async def _indexes(url: str, ask: Callable[[Store], Awaitable[None]]) -> str:
 
     It is planned for the values, the first times, and then perhaps once for whatever values may come.
     """
-    statements: list[tuple[str, Any]] = []
     database = Database(url, unhurried=True)
-
-    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
-        statements.append((statement, parameters))
-
+    queries = Queries(database)
     try:
         await ask(Store(database, Seals(Cipher([SETTINGS["ENCRYPTION_KEYS"]]))))
-        statement, parameters = statements[-1]
+        statement, parameters = queries.asked[-1]
         async with database.engine.connect() as connection:
             for_values = await _plan(connection, statement, parameters)
             await connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")

@@ -113,7 +113,7 @@ async def test_a_right_that_is_missing_is_told_with_its_table_and_how_it_is_give
 
 
 async def execute(database: Database, *statements: str, after: str = "") -> None:
-    async with database.transaction() as connection:
+    async with database.bulk() as connection:
         for statement in statements:
             await connection.execute(text(statement + after))
 

@@ -28,7 +28,7 @@ TABLES = {"users", "verifications", "audit", "keyring", "leases"}
 
 async def on(url: str, work: Callable[[Connection], Any]) -> Any:
     database = Database(url)
-    async with database.transaction() as connection:
+    async with database.bulk() as connection:
         result = await connection.run_sync(work)
     await database.close()
     return result
