@@ -365,7 +365,7 @@ def test_neither_files_nor_log_of_the_running_service_hold_anything_of_an_erased
         stored, logged = bytes_of(work.folder / "idv.db"), service.output + service.errors
 
     assert found_in(stored, in_clear | private) == set()
-    assert len(re.findall(r'"event": "request"', logged)) >= 12
+    assert len(re.findall(r'"event":"request"', logged)) >= 12
     assert found_in(logged.encode(), in_clear | private) == set()
 
 

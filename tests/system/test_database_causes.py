@@ -138,7 +138,7 @@ def test_a_service_that_starts_writes_it_into_its_log_and_says_it_when_asked(
 ) -> None:
     at = f"127.0.0.1:{server.port}"
     with serving(work, DATABASE_URL=f"postgres://ana:wrong-word@{at}/idv") as (service, url):
-        service.wait_until(lambda: '"cause": "wrong_password"' in service.output, "the cause in the log")
+        service.wait_until(lambda: '"cause":"wrong_password"' in service.output, "the cause in the log")
         assert answers(f"{url}/readyz", 503)
         assert "wrong-word" not in service.output + service.errors
 
