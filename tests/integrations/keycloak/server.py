@@ -22,7 +22,18 @@ MODULE = REPOSITORY / "integrations" / "keycloak"
 SECONDS = 10 * PATIENCE
 UNREACHABLE = ("Could not transfer artifact", "Unknown host", "Connection refused", "Network is unreachable")
 UNPACK = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack"
-START = ("/bin/sh", "bin/kc.sh", "start-dev", "--import-realm", "--http-host", "127.0.0.1", "--cache", "local")
+START = (
+    "/bin/sh",
+    "bin/kc.sh",
+    "start-dev",
+    "--import-realm",
+    "--http-host",
+    "127.0.0.1",
+    "--cache",
+    "local",
+    "--db",
+    "dev-mem",
+)
 # What starts soonest: it does not live long enough to be compiled well.
 JAVA = (
     "-Xms64m -Xmx512m -XX:MaxMetaspaceSize=256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto "
