@@ -14,6 +14,7 @@ import pytest
 ALONE = (
     "tests/system/test_demo.py",
     "tests/system/test_exactly_once.py",
+    "tests/system/test_failover.py",
     "tests/system/test_faults.py",
     "tests/system/test_telemetry.py",
 )
