@@ -35,6 +35,7 @@ class Operation:
     work: Callable[[Service, int], Work]
     goals: dict[str, Goal] = field(default_factory=dict)
     tls: bool = False
+    warm_up_seconds: float = 0.5
 
 
 def posted(path: str, body: Json) -> bytes:

@@ -33,6 +33,8 @@ from tests.system.processes import IDP_KEY, SETTINGS, free_port
 HERE = Path(__file__).parent
 BESIDE = {"status", "start-new", "callback", "callback-tls"}
 WITHOUT = "none"
+NODE_WARM_UP_SECONDS = 4.0
+"""Node compiles while it runs, and is slow until it has."""
 TABLES = """
 CREATE TABLE peer_users (user_id text PRIMARY KEY, completed boolean NOT NULL, completed_at timestamptz NOT NULL,
     interview_id text, identity_id text, error text, data text);
@@ -63,7 +65,7 @@ def _peers(started: Bench) -> Iterator[Cell]:
             provider = started.provider(tls=tls)
             title = "openid-client: callback" + (", provider with TLS" if tls else "")
             yield Cell(
-                Operation("peer", title, _callbacks),
+                Operation("peer", title, _callbacks, warm_up_seconds=NODE_WARM_UP_SECONDS),
                 Service(WITHOUT, _openid_client(started, node, provider), provider),
             )
 
@@ -78,7 +80,10 @@ def _with_database(started: Bench, node: Path | None) -> Iterator[Cell]:
     if node:
         fastify = _on_node(started, node / "fastify_pg.js", DATABASE_URL=plain_url(url), API_KEY=IDP_KEY)
         for title, work in (("read by key", READ), ("insert", starts_of_new_users)):
-            yield Cell(Operation("peer", f"Fastify and pg: {title}", work), Service(POSTGRESQL, fastify, provider))
+            yield Cell(
+                Operation("peer", f"Fastify and pg: {title}", work, warm_up_seconds=NODE_WARM_UP_SECONDS),
+                Service(POSTGRESQL, fastify, provider),
+            )
 
 
 async def _prepare(url: str) -> None:
