@@ -265,7 +265,7 @@ def test_nothing_private_is_logged_measured_or_repeated(
     }
     private = {value for value in secrets | eavesdropper[1].heard if len(value) > 2} | {"private", "another-private"}
     assert len(private) > 500
-    assert written["the log"].count('"route":"/v1/callback"'.replace(":", ": ")) > 100
+    assert written["the log"].count('"route":"/v1/callback"') > 100
     assert not [(place, value) for place, text in written.items() for value in private if value in text]
 
 
