@@ -215,6 +215,7 @@ async def _indexes(url: str, ask: Callable[[Store], Awaitable[None]]) -> str:
     queries = Queries(database)
     try:
         await ask(Store(database, Seals(Cipher([SETTINGS["ENCRYPTION_KEYS"]]))))
+        await asyncio.sleep(0)  # the driver tells of a statement in the loop's next turn
         statement, parameters = queries.asked[-1]
         async with database.engine.connect() as connection:
             for_values = await _plan(connection, statement, parameters)
