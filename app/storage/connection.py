@@ -12,7 +12,7 @@ from sqlalchemy import Dialect, Engine, Executable, PoolProxiedConnection
 
 from app.storage.statements import Compiled, Parameters, Row, Statement
 
-FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error, OSError)
+FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, sqlite3.Error, OSError)
 """What the drivers raise."""
 NOTHING: Parameters = {}
 

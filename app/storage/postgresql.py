@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.storage.connection import FAULTS
 from app.storage.database_url import DatabaseUrl
 from app.storage.faults import NotUtf8
 
@@ -135,7 +136,9 @@ class Postgresql:
 
     def is_lost(self, connection: asyncpg.Connection, fault: BaseException) -> bool:
         """Whether the other end went away, or takes no writes any more: then every connection is tried before use."""
-        lost = isinstance(fault, OSError) or connection.is_closed() or _is_read_only(fault)
+        # The driver stumbles over itself when a connection breaks at the wrong moment.
+        broken = isinstance(fault, OSError | asyncpg.InternalClientError) or connection.is_closed()
+        lost = broken or _is_read_only(fault)
         if lost:
             self._lost_at = time.monotonic()
         return lost
@@ -148,7 +151,7 @@ class Postgresql:
             return True
         try:
             return bool(await connection.fetchval(_IS_READ_ONLY, timeout=TRIED_FOR_SECONDS) == "off")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except FAULTS:
             return False
 
 

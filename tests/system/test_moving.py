@@ -252,7 +252,7 @@ async def test_a_whole_deployment_moves_to_postgresql(
     ran = work.run("copy", "--to", target, settings=settings)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.splitlines()[:4] == [
-        "users: 2 rows, copied and compared",
+        "users: 1 rows, copied and compared",
         "verifications: 2 rows, copied and compared",
         "audit: 2 rows, copied and compared",
         "keyring: 1 rows, copied and compared",
