@@ -385,7 +385,7 @@ async def test_a_reset_has_the_effects_of_the_apis(
     ours, theirs = await tables.user("by-command"), await tables.user("by-api")
     assert ours
     assert theirs
-    own = ("user_id", "sealed_record", "interview_id")
+    own = ("user_id", "sealed_record", "interview_id", "stamp")
     assert {name: ours[name] for name in ours if name not in own} == {
         name: theirs[name] for name in theirs if name not in own
     }
