@@ -350,7 +350,7 @@ DEFENCES = (
     ),
     Defence(
         "one callback exchanges the code",
-        "app/storage/store.py",
+        "app/storage/queries.py",
         '.where(verifications.c.id == bindparam("attempt_id"), _is_open())',
         '.where(verifications.c.id == bindparam("attempt_id"))',
         "tests/api/test_callbacks.py",
@@ -364,7 +364,7 @@ DEFENCES = (
     ),
     Defence(
         "a reset withdraws what was begun",
-        "app/storage/store.py",
+        "app/storage/queries.py",
         '    "clear_at": None,\n    "sealed_request": None,\n',
         '    "clear_at": None,\n',
         "tests/api/test_attacks.py",
@@ -378,7 +378,7 @@ DEFENCES = (
     ),
     Defence(
         "a reset withdraws the answers",
-        "app/storage/store.py",
+        "app/storage/queries.py",
         '    "sealed_return": None,\n    "sealed_answer": None,\n}',
         '    "sealed_return": None,\n}',
         "tests/api/test_attacks.py",
@@ -386,8 +386,8 @@ DEFENCES = (
     Defence(
         "an erased user is not brought back",
         "app/storage/store.py",
-        "        if not await connection.rows(_FINISH, values):\n            raise _NotAsItWas\n",
-        "        await connection.rows(_FINISH, values)\n",
+        "        if not await connection.rows(queries.FINISH, values):\n            raise _NotAsItWas\n",
+        "        await connection.rows(queries.FINISH, values)\n",
         "tests/api/test_attacks.py tests/api/test_erasure.py",
     ),
     Defence(
@@ -399,7 +399,7 @@ DEFENCES = (
     ),
     Defence(
         "a start waits for another one that holds the user's row, and looks again",
-        "app/storage/store.py",
+        "app/storage/queries.py",
         'set_={"stamp": row.excluded.stamp}, where=users.c.stamp.is_(None)',
         'set_={"stamp": row.excluded.stamp}',
         "tests/attacks/test_races.py",
@@ -407,7 +407,7 @@ DEFENCES = (
     ),
     Defence(
         "an attempt is put on file only where the record is still what it was decided by",
-        "app/storage/store.py",
+        "app/storage/queries.py",
         'users.c.user_id == bindparam("of_user"), users.c.stamp == bindparam("seen")',
         'users.c.user_id == bindparam("of_user")',
         "tests/attacks/test_races.py",
@@ -415,7 +415,7 @@ DEFENCES = (
     ),
     Defence(
         "an attempt is put on file only where the record is still what it was decided by, on SQLite",
-        "app/storage/store.py",
+        "app/storage/queries.py",
         'stamp.is_not_distinct_from(bindparam("seen", type_=users.c.stamp.type)), is_free',
         "is_free",
         "tests/attacks/test_races.py",
@@ -423,7 +423,7 @@ DEFENCES = (
     ),
     Defence(
         "attempts are counted where one is put on file, on SQLite",
-        "app/storage/store.py",
+        "app/storage/queries.py",
         'bindparam("seen", type_=users.c.stamp.type)), is_free)',
         'bindparam("seen", type_=users.c.stamp.type)))',
         "tests/attacks/test_races.py",
@@ -439,7 +439,7 @@ DEFENCES = (
     ),
     Defence(
         "the first browser wins",
-        "app/storage/store.py",
+        "app/storage/queries.py",
         "        verifications.c.browser_digest.is_(None),\n",
         "",
         "tests/api/test_hosted_attacks.py",

@@ -42,7 +42,8 @@ from app.flows.finish import RelayCallback
 from app.flows.hosted import Confirmation
 from app.flows.start import StartRequest
 from app.storage.audit import AuditFilter, AuditPage
-from app.storage.store import AttemptFilter, Page, Position
+from app.storage.listing import AttemptFilter, Position
+from app.storage.store import Page
 
 _NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _ITEM_ID = re.compile(r"(idv|aud)_[0-9a-f]{32}")

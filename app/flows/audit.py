@@ -6,7 +6,8 @@ from app.core import lifetimes
 from app.core.domain import Attempt, Clock
 from app.core.errors import VerificationNotFound
 from app.storage.audit import AuditFilter, AuditLog, AuditPage
-from app.storage.store import AttemptFilter, Page, Store
+from app.storage.listing import AttemptFilter
+from app.storage.store import Page, Store
 
 
 class Audit:

@@ -267,7 +267,7 @@ def user(
     settings = _settings()
     from app.api.schemas import UserStatusView, VerificationPage
     from app.operator import report
-    from app.storage.store import AttemptFilter
+    from app.storage.listing import AttemptFilter
 
     async def run(services: Services) -> tuple[UserStatusView, VerificationPage]:
         status = await services.users.status(user_id)
@@ -392,7 +392,7 @@ def erase(
     settings = _settings()
     if not yes:
         _confirm_erasure(user_id)
-    from app.storage.store import AttemptFilter
+    from app.storage.listing import AttemptFilter
 
     async def run(services: Services) -> bool:
         status = await services.users.status(user_id)
@@ -487,7 +487,7 @@ def export(user_id: UserArgument) -> None:
     settings = _settings()
     from app.operator.exporting import document
     from app.storage.audit import AuditFilter
-    from app.storage.store import AttemptFilter
+    from app.storage.listing import AttemptFilter
 
     async def run(services: Services) -> dict[str, Any]:
         status = await services.users.export(user_id, by=CLI)

@@ -9,20 +9,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    Integer,
-    ScalarSelect,
-    Select,
-    bindparam,
     delete,
-    insert,
-    literal_column,
     select,
-    union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.domain import (
     ATTEMPT_ID,
@@ -43,18 +33,18 @@ from app.core.domain import (
     WayBack,
 )
 from app.core.failures import counts_towards_the_limit
-from app.core.lifetimes import AHEAD_AT_MOST, CONFIRMABLE_FOR, INTERRUPTED_AFTER, REPEATABLE_FOR
-from app.storage import audit
+from app.core.lifetimes import CONFIRMABLE_FOR, INTERRUPTED_AFTER, REPEATABLE_FOR
+from app.storage import audit, queries
 from app.storage.connection import Connection
 from app.storage.database import Database
 from app.storage.encryption import Unreadable
+from app.storage.listing import AttemptFilter, Position, page_query
 from app.storage.sealed import Returned, Seals, new_stamp
-from app.storage.statements import Row, Statement
+from app.storage.statements import Row
 from app.storage.tables import users, verifications
 
 T = TypeVar("T")
 Decide = Callable[[UserRecord | None], Ruling]
-Position = tuple[datetime, str]
 
 _LAPSED = Failure(FailureCode.VERIFICATION_EXPIRED)
 
@@ -85,19 +75,6 @@ class NewAttempt:
     way_back: WayBack | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptFilter:
-    """Which attempts are wanted: begun from `since` on and before `until`. `after` is where the page before ended."""
-
-    user_id: str | None = None
-    status: Status | None = None
-    identity_id: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    limit: int = 50
-    after: Position | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """Attempts, and where the next page begins; None at the end."""
@@ -115,14 +92,16 @@ class Store:
 
     async def user(self, user_id: str) -> UserRecord | None:
         """What is on file about a user; None for one we have never met."""
-        rows = await self._database.read(_USER, {"of_user": user_id})
+        rows = await self._database.read(queries.USER, {"of_user": user_id})
         return self._seals.record(rows[0]) if rows else None
 
     async def read_for_start(
         self, user_id: str, purpose: Purpose, *, since: datetime, limit: int, now: datetime
     ) -> Reading:
         """What is on file about a user, and whether `limit` attempts of this purpose have begun without success."""
-        [row] = await self._database.read(_FOR_START, {"of_user": user_id, **_counting(purpose, since, limit, now)})
+        [row] = await self._database.read(
+            queries.FOR_START, {"of_user": user_id, **queries.counting(purpose, since, limit, now)}
+        )
         record = self._seals.record(row) if row.revision is not None else None
         return Reading(record=record, filled_at=row.filled_at, stamp=row.stamp, limit=limit, since=since)
 
@@ -133,21 +112,21 @@ class Store:
         on SQLite it is the only one that writes.
         """
         attempt = new.attempt
-        begin = _BEGIN_ON_SQLITE
+        begin = queries.BEGIN_ON_SQLITE
         if not self._database.is_sqlite:
-            begin = _BEGIN_FIRST if reading.stamp is None else _BEGIN
+            begin = queries.BEGIN_FIRST if reading.stamp is None else queries.BEGIN
         expected = {
             "of_user": attempt.user_id,
             "seen": reading.stamp,
             "new_stamp": new_stamp(),
-            **_counting(attempt.purpose, reading.since, reading.limit, attempt.created_at),
+            **queries.counting(attempt.purpose, reading.since, reading.limit, attempt.created_at),
         }
         return bool(await self._database.write(begin, self._attempt_columns(new) | expected))
 
     async def adopt(self, user_id: str, record: UserRecord) -> None:
         """Put a record on file for a user who has none, and was neither reset nor erased."""
         async with self._database.transaction() as connection:
-            row = await _lock_user(connection, user_id)
+            row = await queries.lock_user(connection, user_id)
             if self._seals.record(row) is None and not await audit.withdrawn(connection.rows, self._seals, [user_id]):
                 await self._write(connection, row, record)
 
@@ -166,7 +145,7 @@ class Store:
 
         It begins after `wanted.after`, which rows added meanwhile do not move.
         """
-        rows = await self._database.read(_page_query(wanted, now))
+        rows = await self._database.read(page_query(wanted, now))
         found = [attempt for attempt in map(_attempt, rows) if attempt]
         page = found[: wanted.limit]
         more = len(rows) > wanted.limit
@@ -191,7 +170,7 @@ class Store:
             "sealed_request": self._seals.seal_request(bound, secrets),
             "sealed_way_back": self._seals.seal_way_back(bound, way_back),
         }
-        return bool(await self._database.write(_BIND_BROWSER, values))
+        return bool(await self._database.write(queries.BIND_BROWSER, values))
 
     async def consume_attempt(
         self, attempt: Attempt, *, fingerprint: str | None, finished_by: str | None, now: datetime
@@ -208,7 +187,7 @@ class Store:
             "finished_by": finished_by,
             "clear_at": now + INTERRUPTED_AFTER + REPEATABLE_FOR,
         }
-        rows = await self._database.write(_CONSUME, values)
+        rows = await self._database.write(queries.CONSUME, values)
         row = rows[0] if rows else None
         consumed = _attempt(row) if row else None
         if row is None or consumed is None:
@@ -223,7 +202,7 @@ class Store:
         back = replace(attempt, returned_at=now)
         outcome = returned.outcome
         values = {
-            **_as_found(attempt),
+            **queries.as_found(attempt),
             "status": Status.RETURNED,
             "returned_at": now,
             "still_counts": not isinstance(outcome, Failure) or counts_towards_the_limit(outcome),
@@ -232,7 +211,7 @@ class Store:
             "sealed_return": self._seals.seal_return_location(back, location),
         }
         # Whoever has exchanged a code has no second one: what came of it is not lost to a queue.
-        return bool(await self._database.write(_KEEP_RETURN, values, patient=True))
+        return bool(await self._database.write(queries.KEEP_RETURN, values, patient=True))
 
     async def return_location(self, attempt: Attempt) -> str | None:
         """Where a hosted attempt's browser was sent back to, unless a reset has withdrawn it or its time is over."""
@@ -256,14 +235,14 @@ class Store:
         """
         try:
             async with self._database.transaction(patient=True) as connection:
-                row = await _lock_user(connection, attempt.user_id)
+                row = await queries.lock_user(connection, attempt.user_id)
                 ruling = decide(self._seals.record(row))
                 finished = _finished(attempt, ruling, now, finishing)
                 decision = replace(ruling.decision, verification=finished)
                 await self._finish(connection, attempt, finished, decision)
                 if ruling.status is Status.COMPLETED:
                     own = {"of_user": attempt.user_id, "of_purpose": attempt.purpose}
-                    await connection.rows(_FORGET_ATTEMPTS_WITHOUT_SUCCESS, own)
+                    await connection.rows(queries.FORGET_ATTEMPTS_WITHOUT_SUCCESS, own)
                 if ruling.record:
                     await self._write(connection, row, ruling.record)
         except _NotAsItWas:
@@ -280,13 +259,13 @@ class Store:
         own = verifications.c.user_id == user_id
         under_way = own & verifications.c.status.in_((Status.EXCHANGING, Status.RETURNED))
         async with self._database.transaction() as connection:
-            row = await _lock_user(connection, user_id)
+            row = await queries.lock_user(connection, user_id)
             gone = {"status": Status.EXPIRED, "failure_code": FailureCode.VERIFICATION_EXPIRED}
             await connection.rows(update(verifications).where(under_way).values(**gone, finished_at=entry.at))
             await connection.rows(
                 update(verifications).where(own, verifications.c.status == Status.PENDING).values(gone)
             )
-            await connection.rows(update(verifications).where(own, _holds_something()).values(_FORGOTTEN))
+            await connection.rows(update(verifications).where(own, queries.holds_something()).values(queries.FORGOTTEN))
             await audit.add(connection.rows, entry)
             record = self._seals.record(row)
             if record is None:
@@ -301,7 +280,7 @@ class Store:
     async def erase_user(self, user_id: str, entry: AuditEntry) -> None:
         """Remove everything about a user. The lock keeps an exchange that is under way from bringing the user back."""
         async with self._database.transaction() as connection:
-            await _lock_user(connection, user_id)
+            await queries.lock_user(connection, user_id)
             await connection.rows(delete(verifications).where(verifications.c.user_id == user_id))
             await connection.rows(delete(users).where(users.c.user_id == user_id))
             await audit.add(connection.rows, entry)
@@ -325,7 +304,7 @@ class Store:
     async def _row(self, attempt_id: str) -> Row | None:
         if not ATTEMPT_ID.fullmatch(attempt_id):
             return None
-        rows = await self._database.read(_ATTEMPT, {"attempt_id": attempt_id})
+        rows = await self._database.read(queries.ATTEMPT, {"attempt_id": attempt_id})
         return rows[0] if rows else None
 
     def _opened(self, row: Row, column: str, open_: Callable[[Attempt, bytes], T]) -> T | None:
@@ -368,7 +347,7 @@ class Store:
     async def _finish(self, connection: Connection, before: Attempt, finished: Attempt, decision: Decision) -> None:
         failure = finished.failure
         values = {
-            **_as_found(before),
+            **queries.as_found(before),
             "status": finished.status,
             "finished_at": finished.finished_at,
             "finished_by": finished.finished_by,
@@ -384,264 +363,16 @@ class Store:
             "sealed_outcome": None,
             "sealed_answer": self._seals.seal_answer(finished, decision),
         }
-        if not await connection.rows(_FINISH, values):
+        if not await connection.rows(queries.FINISH, values):
             raise _NotAsItWas
 
     async def _write(self, connection: Connection, row: Row, record: UserRecord) -> None:
         columns = self._seals.record_columns(row.user_id, record, row.revision + 1)
-        await connection.rows(_WRITE_RECORD, {"of_user": row.user_id, **columns})
+        await connection.rows(queries.WRITE_RECORD, {"of_user": row.user_id, **columns})
 
 
 class _NotAsItWas(Exception):
     """The attempt is no longer where this request has found it: the transaction is rolled back."""
-
-
-_USER = Statement(select(users).where(users.c.user_id == bindparam("of_user")))
-_ATTEMPT = Statement(select(verifications).where(verifications.c.id == bindparam("attempt_id")))
-
-
-def _filled_at() -> ScalarSelect[datetime]:
-    """When the attempt began that has filled the limit, of those of this purpose which have not succeeded."""
-    row = verifications.c
-    # An exchange that was interrupted is nobody's fault but ours. What began in the future began by a clock set back
-    # since.
-    interrupted = (row.status == Status.EXCHANGING) & (row.exchange_started_at <= bindparam("interrupted_before"))
-    return (
-        select(row.created_at)
-        .where(row.user_id == bindparam("of_user"), row.purpose == bindparam("of_purpose"), row.counted, ~interrupted)
-        .where(row.created_at > bindparam("since"), row.created_at <= bindparam("ahead"))
-        .order_by(row.created_at.desc())
-        .limit(1)
-        .offset(bindparam("before_it", type_=Integer))
-        .scalar_subquery()
-    )
-
-
-def _counting(purpose: Purpose, since: datetime, limit: int, now: datetime) -> dict[str, Any]:
-    return {
-        "of_purpose": purpose,
-        "since": since,
-        "ahead": now + AHEAD_AT_MOST,
-        "interrupted_before": now - INTERRUPTED_AFTER,
-        "before_it": max(limit - 1, 0),
-        "is_limited": limit > 0,
-    }
-
-
-_ONE_ROW = select(literal_column("1").label("one")).subquery()
-_FOR_START = Statement(
-    select(*users.c, _filled_at().label("filled_at")).select_from(
-        _ONE_ROW.outerjoin(users, users.c.user_id == bindparam("of_user"))
-    )
-)
-
-
-def _add_attempt(selected: Callable[..., Select[Any]]) -> Statement:
-    """Put an attempt on file where a selection finds a row."""
-    new = selected(*(bindparam(f"new_{column.name}", type_=column.type) for column in verifications.c))
-    return Statement(insert(verifications).from_select(list(verifications.c), new).returning(verifications.c.id))
-
-
-def _where_taken_first(*new: Any) -> Select[Any]:
-    """The user's row gets a new stamp: a new row, or one without a stamp. Another start waits for it."""
-    row = postgresql.insert(users).values(
-        user_id=bindparam("of_user"), revision=0, stamp=bindparam("new_stamp", type_=users.c.stamp.type)
-    )
-    taken = row.on_conflict_do_update(
-        index_elements=[users.c.user_id], set_={"stamp": row.excluded.stamp}, where=users.c.stamp.is_(None)
-    )
-    return select(*new).select_from(taken.returning(users.c.user_id).cte("taken"))
-
-
-def _where_taken(*new: Any) -> Select[Any]:
-    """The user's row gets a new stamp, where it has the one that was seen. Another start waits for it."""
-    taken = (
-        update(users)
-        .where(users.c.user_id == bindparam("of_user"), users.c.stamp == bindparam("seen"))
-        .values(stamp=bindparam("new_stamp"))
-    )
-    return select(*new).select_from(taken.returning(users.c.user_id).cte("taken"))
-
-
-def _where_as_it_was(*new: Any) -> Select[Any]:
-    """Nothing has changed since the reading. SQLite looks with the right to write in its hands."""
-    stamp = select(users.c.stamp).where(users.c.user_id == bindparam("of_user")).scalar_subquery()
-    is_free = ~bindparam("is_limited", type_=Boolean) | _filled_at().is_(None)
-    return select(*new).where(stamp.is_not_distinct_from(bindparam("seen", type_=users.c.stamp.type)), is_free)
-
-
-_BEGIN_FIRST = _add_attempt(_where_taken_first)
-_BEGIN = _add_attempt(_where_taken)
-_BEGIN_ON_SQLITE = _add_attempt(_where_as_it_was)
-_BIND_BROWSER = Statement(
-    update(verifications)
-    .where(
-        verifications.c.id == bindparam("attempt_id"),
-        verifications.c.status == Status.PENDING,
-        verifications.c.browser_digest.is_(None),
-    )
-    .returning(verifications.c.id),
-    columns=("browser_digest", "sealed_request", "sealed_way_back"),
-)
-
-
-def _is_open() -> ColumnElement[bool]:
-    """The rows of attempts that wait for their callback, or have waited in vain and were never answered."""
-    row = verifications.c
-    lapsed = (row.status == Status.EXPIRED) & row.finished_at.is_(None) & row.returned_at.is_(None)
-    return (row.status == Status.PENDING) | lapsed
-
-
-_CONSUME = Statement(
-    update(verifications)
-    .where(verifications.c.id == bindparam("attempt_id"), _is_open())
-    # One that had lapsed is under way again, to be told so.
-    .values(failure_code=None)
-    .returning(verifications),
-    columns=("status", "exchange_started_at", "callback_fingerprint", "finished_by", "clear_at"),
-)
-
-
-def _change_as_found(*columns: str) -> Statement:
-    """Change these columns of an attempt, while it is still at the step where this request has found or put it.
-
-    One that a success or a reset has cleared never counts towards the limit again.
-    """
-    row = verifications.c
-    began = row.exchange_started_at.is_not_distinct_from(bindparam("found_exchange_started_at"))
-    change = (
-        update(verifications)
-        .where(row.id == bindparam("attempt_id"), row.status == bindparam("found_status"), began)
-        .values(counted=row.counted & bindparam("still_counts", type_=Boolean), sealed_request=None)
-        .returning(row.id)
-    )
-    return Statement(change, columns=columns)
-
-
-def _as_found(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "attempt_id": attempt.id,
-        "found_status": attempt.status,
-        "found_exchange_started_at": attempt.exchange_started_at,
-    }
-
-
-_KEEP_RETURN = _change_as_found("status", "returned_at", "clear_at", "sealed_outcome", "sealed_return")
-_FINISH = _change_as_found(
-    "status",
-    "finished_at",
-    "finished_by",
-    "callback_fingerprint",
-    "interview_id",
-    "identity_id",
-    "auth_overall_score",
-    "auth_overall_status",
-    "failure_code",
-    "failure_description",
-    "clear_at",
-    "sealed_outcome",
-    "sealed_answer",
-)
-_FORGET_ATTEMPTS_WITHOUT_SUCCESS = Statement(
-    update(verifications)
-    .where(
-        verifications.c.user_id == bindparam("of_user"),
-        verifications.c.purpose == bindparam("of_purpose"),
-        verifications.c.counted,
-    )
-    .values(counted=False)
-)
-_WRITE_RECORD = Statement(
-    update(users).where(users.c.user_id == bindparam("of_user")),
-    columns=[name for name in users.c.keys() if name != "user_id"],  # noqa: SIM118  its items are columns
-)
-
-
-def _lock(into: sqlite.Insert | postgresql.Insert) -> Statement:
-    locked = into.on_conflict_do_update(
-        index_elements=[users.c.user_id], set_={"user_id": into.excluded.user_id}
-    ).returning(users)
-    return Statement(locked, columns=("user_id", "revision"))
-
-
-_LOCK_ON_SQLITE, _LOCK_ON_POSTGRESQL = _lock(sqlite.insert(users)), _lock(postgresql.insert(users))
-
-
-async def _lock_user(connection: Connection, user_id: str) -> Row:
-    """The user's row, locked until the transaction ends; a new one, of revision 0, for a user we have never met."""
-    lock = _LOCK_ON_SQLITE if connection.is_sqlite else _LOCK_ON_POSTGRESQL
-    [locked] = await connection.rows(lock, {"user_id": user_id, "revision": 0})
-    return locked
-
-
-_FORGOTTEN: dict[str, Any] = {
-    "counted": False,
-    "clear_at": None,
-    "sealed_request": None,
-    "sealed_outcome": None,
-    "sealed_return": None,
-    "sealed_answer": None,
-}
-
-
-def _holds_something() -> ColumnElement[bool]:
-    """The rows that have something which a reset withdraws."""
-    return verifications.c.counted | verifications.c.clear_at.is_not(None)
-
-
-def _page_query(wanted: AttemptFilter, now: datetime) -> Select[Any]:
-    """One page of attempts and one row more. Each way to have the wanted status is a query with an index of its own."""
-    if wanted.status is None:
-        return _narrowed(wanted, None)
-    pages = [_narrowed(wanted, stands).subquery() for stands in _ways_to_stand_as(wanted.status, now)]
-    together = union_all(*[select(page) for page in pages]).subquery()
-    return select(together).order_by(together.c.created_at.desc(), together.c.id.desc()).limit(wanted.limit + 1)
-
-
-def _narrowed(wanted: AttemptFilter, stands: ColumnElement[bool] | None) -> Select[Any]:
-    row = verifications.c
-    query = select(verifications).order_by(row.created_at.desc(), row.id.desc()).limit(wanted.limit + 1)
-    if stands is not None:
-        query = query.where(stands)
-    if wanted.user_id is not None:
-        query = query.where(row.user_id == wanted.user_id)
-    if wanted.identity_id is not None:
-        query = query.where(row.identity_id == wanted.identity_id)
-    if wanted.since is not None:
-        query = query.where(row.created_at >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(row.created_at < wanted.until)
-    if wanted.after is not None:
-        created_at, attempt_id = wanted.after
-        # The first condition alone says where the index is entered: a late page is found as fast as the first.
-        query = query.where(row.created_at <= created_at, (row.created_at < created_at) | (row.id < attempt_id))
-    return query
-
-
-def _ways_to_stand_as(status: Status, now: datetime) -> list[ColumnElement[bool]]:
-    """The rows that `lifetimes.as_of` shows with this status: time alone moves some of them."""
-    row = verifications.c
-    ahead = now + AHEAD_AT_MOST
-    late = (row.expires_at <= now) | (row.created_at > ahead)
-    unconfirmed = (row.returned_at <= now - CONFIRMABLE_FOR) | (row.returned_at > ahead)
-    interrupted = (row.exchange_started_at <= now - INTERRUPTED_AFTER) | (row.exchange_started_at > ahead)
-    match status:
-        case Status.EXPIRED:
-            return [
-                row.status == status,
-                (row.status == Status.PENDING) & late,
-                (row.status == Status.RETURNED) & unconfirmed,
-            ]
-        case Status.FAILED:
-            return [row.status == status, (row.status == Status.EXCHANGING) & interrupted]
-        case Status.PENDING:
-            return [(row.status == status) & ~late]
-        case Status.RETURNED:
-            return [(row.status == status) & ~unconfirmed]
-        case Status.EXCHANGING:
-            return [(row.status == status) & ~interrupted]
-        case Status.COMPLETED:
-            return [row.status == status]
 
 
 def _finished(attempt: Attempt, ruling: Ruling, now: datetime, finishing: Mapping[str, str | None]) -> Attempt:

@@ -32,8 +32,9 @@ from app.storage.audit import AuditFilter, AuditLog
 from app.storage.database import Database
 from app.storage.encryption import Cipher
 from app.storage.keeping import Keeper
+from app.storage.listing import AttemptFilter
 from app.storage.sealed import Returned, Seals
-from app.storage.store import AttemptFilter, NewAttempt, Store
+from app.storage.store import NewAttempt, Store
 from tests.harness.clock import Clock
 from tests.harness.queries import Queries
 from tests.harness.service import ENCRYPTION_KEY, Json

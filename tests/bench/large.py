@@ -24,8 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.domain import Purpose, Status
 from app.storage.database import Database
 from app.storage.encryption import Cipher
+from app.storage.listing import AttemptFilter
 from app.storage.sealed import Seals
-from app.storage.store import AttemptFilter, Store
+from app.storage.store import Store
 from tests.bench.figures import table
 from tests.bench.load import Work, drive, request
 from tests.bench.moving import exported, imported

@@ -1,0 +1,221 @@
+"""The statements that users and attempts are read and changed with at every login, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Integer,
+    ScalarSelect,
+    Select,
+    bindparam,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.core.domain import Attempt, Purpose, Status
+from app.core.lifetimes import AHEAD_AT_MOST, INTERRUPTED_AFTER
+from app.storage.connection import Connection
+from app.storage.statements import Row, Statement
+from app.storage.tables import users, verifications
+
+USER = Statement(select(users).where(users.c.user_id == bindparam("of_user")))
+ATTEMPT = Statement(select(verifications).where(verifications.c.id == bindparam("attempt_id")))
+
+
+def _filled_at() -> ScalarSelect[datetime]:
+    """When the attempt began that has filled the limit, of those of this purpose which have not succeeded."""
+    row = verifications.c
+    # An exchange that was interrupted is nobody's fault but ours. What began in the future began by a clock set back
+    # since.
+    interrupted = (row.status == Status.EXCHANGING) & (row.exchange_started_at <= bindparam("interrupted_before"))
+    return (
+        select(row.created_at)
+        .where(row.user_id == bindparam("of_user"), row.purpose == bindparam("of_purpose"), row.counted, ~interrupted)
+        .where(row.created_at > bindparam("since"), row.created_at <= bindparam("ahead"))
+        .order_by(row.created_at.desc())
+        .limit(1)
+        .offset(bindparam("before_it", type_=Integer))
+        .scalar_subquery()
+    )
+
+
+def counting(purpose: Purpose, since: datetime, limit: int, now: datetime) -> dict[str, Any]:
+    """What the statements are told which count attempts."""
+    return {
+        "of_purpose": purpose,
+        "since": since,
+        "ahead": now + AHEAD_AT_MOST,
+        "interrupted_before": now - INTERRUPTED_AFTER,
+        "before_it": max(limit - 1, 0),
+        "is_limited": limit > 0,
+    }
+
+
+_ONE_ROW = select(literal_column("1").label("one")).subquery()
+FOR_START = Statement(
+    select(*users.c, _filled_at().label("filled_at")).select_from(
+        _ONE_ROW.outerjoin(users, users.c.user_id == bindparam("of_user"))
+    )
+)
+
+
+def _add_attempt(selected: Callable[..., Select[Any]]) -> Statement:
+    """Put an attempt on file where a selection finds a row."""
+    new = selected(*(bindparam(f"new_{column.name}", type_=column.type) for column in verifications.c))
+    return Statement(insert(verifications).from_select(list(verifications.c), new).returning(verifications.c.id))
+
+
+def _where_taken_first(*new: Any) -> Select[Any]:
+    """The user's row gets a new stamp: a new row, or one without a stamp. Another start waits for it."""
+    row = postgresql.insert(users).values(
+        user_id=bindparam("of_user"), revision=0, stamp=bindparam("new_stamp", type_=users.c.stamp.type)
+    )
+    taken = row.on_conflict_do_update(
+        index_elements=[users.c.user_id], set_={"stamp": row.excluded.stamp}, where=users.c.stamp.is_(None)
+    )
+    return select(*new).select_from(taken.returning(users.c.user_id).cte("taken"))
+
+
+def _where_taken(*new: Any) -> Select[Any]:
+    """The user's row gets a new stamp, where it has the one that was seen. Another start waits for it."""
+    taken = (
+        update(users)
+        .where(users.c.user_id == bindparam("of_user"), users.c.stamp == bindparam("seen"))
+        .values(stamp=bindparam("new_stamp"))
+    )
+    return select(*new).select_from(taken.returning(users.c.user_id).cte("taken"))
+
+
+def _where_as_it_was(*new: Any) -> Select[Any]:
+    """Nothing has changed since the reading. SQLite looks with the right to write in its hands."""
+    stamp = select(users.c.stamp).where(users.c.user_id == bindparam("of_user")).scalar_subquery()
+    is_free = ~bindparam("is_limited", type_=Boolean) | _filled_at().is_(None)
+    return select(*new).where(stamp.is_not_distinct_from(bindparam("seen", type_=users.c.stamp.type)), is_free)
+
+
+BEGIN_FIRST = _add_attempt(_where_taken_first)
+BEGIN = _add_attempt(_where_taken)
+BEGIN_ON_SQLITE = _add_attempt(_where_as_it_was)
+BIND_BROWSER = Statement(
+    update(verifications)
+    .where(
+        verifications.c.id == bindparam("attempt_id"),
+        verifications.c.status == Status.PENDING,
+        verifications.c.browser_digest.is_(None),
+    )
+    .returning(verifications.c.id),
+    columns=("browser_digest", "sealed_request", "sealed_way_back"),
+)
+
+
+def _is_open() -> ColumnElement[bool]:
+    """The rows of attempts that wait for their callback, or have waited in vain and were never answered."""
+    row = verifications.c
+    lapsed = (row.status == Status.EXPIRED) & row.finished_at.is_(None) & row.returned_at.is_(None)
+    return (row.status == Status.PENDING) | lapsed
+
+
+CONSUME = Statement(
+    update(verifications)
+    .where(verifications.c.id == bindparam("attempt_id"), _is_open())
+    # One that had lapsed is under way again, to be told so.
+    .values(failure_code=None)
+    .returning(verifications),
+    columns=("status", "exchange_started_at", "callback_fingerprint", "finished_by", "clear_at"),
+)
+
+
+def _change_as_found(*columns: str) -> Statement:
+    """Change these columns of an attempt, while it is still at the step where this request has found or put it.
+
+    One that a success or a reset has cleared never counts towards the limit again.
+    """
+    row = verifications.c
+    began = row.exchange_started_at.is_not_distinct_from(bindparam("found_exchange_started_at"))
+    change = (
+        update(verifications)
+        .where(row.id == bindparam("attempt_id"), row.status == bindparam("found_status"), began)
+        .values(counted=row.counted & bindparam("still_counts", type_=Boolean), sealed_request=None)
+        .returning(row.id)
+    )
+    return Statement(change, columns=columns)
+
+
+def as_found(attempt: Attempt) -> dict[str, Any]:
+    """What the statements are told which change an attempt only while it is as this request has found it."""
+    return {
+        "attempt_id": attempt.id,
+        "found_status": attempt.status,
+        "found_exchange_started_at": attempt.exchange_started_at,
+    }
+
+
+KEEP_RETURN = _change_as_found("status", "returned_at", "clear_at", "sealed_outcome", "sealed_return")
+FINISH = _change_as_found(
+    "status",
+    "finished_at",
+    "finished_by",
+    "callback_fingerprint",
+    "interview_id",
+    "identity_id",
+    "auth_overall_score",
+    "auth_overall_status",
+    "failure_code",
+    "failure_description",
+    "clear_at",
+    "sealed_outcome",
+    "sealed_answer",
+)
+FORGET_ATTEMPTS_WITHOUT_SUCCESS = Statement(
+    update(verifications)
+    .where(
+        verifications.c.user_id == bindparam("of_user"),
+        verifications.c.purpose == bindparam("of_purpose"),
+        verifications.c.counted,
+    )
+    .values(counted=False)
+)
+WRITE_RECORD = Statement(
+    update(users).where(users.c.user_id == bindparam("of_user")),
+    columns=[name for name in users.c.keys() if name != "user_id"],  # noqa: SIM118  its items are columns
+)
+
+
+def _lock(into: sqlite.Insert | postgresql.Insert) -> Statement:
+    locked = into.on_conflict_do_update(
+        index_elements=[users.c.user_id], set_={"user_id": into.excluded.user_id}
+    ).returning(users)
+    return Statement(locked, columns=("user_id", "revision"))
+
+
+_LOCK_ON_SQLITE, _LOCK_ON_POSTGRESQL = _lock(sqlite.insert(users)), _lock(postgresql.insert(users))
+
+
+async def lock_user(connection: Connection, user_id: str) -> Row:
+    """The user's row, locked until the transaction ends; a new one, of revision 0, for a user we have never met."""
+    lock = _LOCK_ON_SQLITE if connection.is_sqlite else _LOCK_ON_POSTGRESQL
+    [locked] = await connection.rows(lock, {"user_id": user_id, "revision": 0})
+    return locked
+
+
+FORGOTTEN: dict[str, Any] = {
+    "counted": False,
+    "clear_at": None,
+    "sealed_request": None,
+    "sealed_outcome": None,
+    "sealed_return": None,
+    "sealed_answer": None,
+}
+
+
+def holds_something() -> ColumnElement[bool]:
+    """The rows that have something which a reset withdraws."""
+    return verifications.c.counted | verifications.c.clear_at.is_not(None)
