@@ -13,7 +13,7 @@ from app.api.schemas import HealthView, ReadinessView
 from app.core import errors
 from app.core.domain import Role
 from app.storage.health import look_at
-from app.storage.migrate import newest_revision
+from app.storage.revisions import newest_revision
 from app.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["Operations"])

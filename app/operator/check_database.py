@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from app.operator.finding import Finding
 from app.storage.database import Database
 from app.storage.health import Health, look_at, missing_rights
-from app.storage.migrate import newest_revision
+from app.storage.revisions import newest_revision
 
 
 async def check_database(database: Database) -> Finding:

@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 # Callers wait 10 s. When the first in the line has waited this long, whoever comes now would wait longer still.
 FULL_AFTER_SECONDS = 1.0
-WAIT_SECONDS = 5
+WAIT_SECONDS = 2
+PATIENT_SECONDS = 5
 
 
 class Overloaded(Exception):
@@ -33,9 +34,9 @@ class Admission:
         return len(self._arrivals)
 
     async def enter(self, *, patient: bool = False) -> None:
-        """Take a place, to be left again. Raises Overloaded after 5 seconds; at once where the line does not move.
+        """Take a place, to be left again. Raises Overloaded after 2 seconds; at once where the line does not move.
 
-        Who is `patient` waits in any line: it brings what must not be lost.
+        Who is `patient` waits in any line, for 5 seconds: it brings what must not be lost.
         """
         if self._places.locked():
             await self._wait(patient=patient)
@@ -70,7 +71,7 @@ class Admission:
             raise Overloaded
         self._arrivals[me] = now
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(PATIENT_SECONDS if patient else WAIT_SECONDS):
                 await self._places.acquire()
         except TimeoutError as late:
             raise Overloaded from late

@@ -14,7 +14,7 @@ from sqlalchemy import Row, Table, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.database import Database
-from app.storage.migrate import current_revision, newest_revision
+from app.storage.revisions import current_revision, newest_revision
 from app.storage.tables import audit, keyring, users, verifications
 
 BATCH = 1000

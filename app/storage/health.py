@@ -10,7 +10,7 @@ from sqlalchemy import Table, text
 from app.core.errors import DatabaseUnavailable
 from app.storage.database import Database
 from app.storage.faults import Cause, diagnose
-from app.storage.migrate import current_revision, is_migrated
+from app.storage.revisions import current_revision, is_migrated
 from app.storage.tables import METADATA, audit, leases
 
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")

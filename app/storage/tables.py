@@ -116,6 +116,7 @@ verifications = Table(
     Column("sealed_return", LargeBinary),
     Column("sealed_answer", LargeBinary),
     Index("ix_verifications_user_id_created_at_id", "user_id", "created_at", "id"),
+    Index("ix_verifications_user_id_status_created_at_id", "user_id", "status", "created_at", "id"),
     Index("ix_verifications_identity_id_created_at_id", "identity_id", "created_at", "id"),
     Index("ix_verifications_status_created_at_id", "status", "created_at", "id"),
     Index("ix_verifications_created_at_id", "created_at", "id"),

@@ -62,7 +62,7 @@ def upgrade() -> None:
         sa.Column("sealed_answer", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_verifications"),
     )
-    for columns in (("user_id",), ("identity_id",), ("status",), ()):
+    for columns in (("user_id",), ("user_id", "status"), ("identity_id",), ("status",), ()):
         name = "_".join(["ix_verifications", *columns, "created_at_id"])
         op.create_index(name, "verifications", [*columns, "created_at", "id"])
     op.create_index(

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from app.storage.database import Database
-from app.storage.migrate import newest_revision, upgrade
+from app.storage.migrate import upgrade
+from app.storage.revisions import newest_revision
 from tests.harness.databases import SqliteFiles, empty_database, on_postgres, postgres_or_skip
 from tests.harness.service import Json, Service, problem
 from tests.harness.tables import Tables

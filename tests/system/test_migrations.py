@@ -17,7 +17,8 @@ from sqlalchemy.pool import NullPool
 
 from app.core.errors import DatabaseUnavailable
 from app.storage.database import Database
-from app.storage.migrate import TURN, alembic_config, current_revision, newest_revision, upgrade
+from app.storage.migrate import TURN, alembic_config, upgrade
+from app.storage.revisions import current_revision, newest_revision
 from app.storage.tables import METADATA
 from tests.harness.tables import Tables, on_postgresql_only
 from tests.system.processes import REPOSITORY, SETTINGS, Workplace
@@ -91,6 +92,7 @@ async def test_migrations_go_down_to_nothing_and_up_again(database_url: str) -> 
 
 
 async def test_every_migration_goes_down_and_up_by_itself(database_url: str) -> None:
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == newest_revision()
     for script in ScriptDirectory.from_config(alembic_config()).walk_revisions():
         await on(database_url, to("-1"))
         await on(database_url, to(script.revision))
