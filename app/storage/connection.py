@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,21 +61,25 @@ class Connection:
     async def rows(self, statement: Statement | Executable, parameters: Parameters = NOTHING) -> list[Row]:
         """The rows of a statement; none where it returns nothing. Raises FAULTS."""
         made = statement.on(self.dialect) if isinstance(statement, Statement) else Compiled.of(statement, self.dialect)
-        try:
-            return made.rows(await self.driver.rows(self.own, made.text, made.values(parameters)))
-        except FAULTS as fault:
-            self.is_usable = not self.driver.is_lost(self.own, fault)
-            raise
+        values = made.values(parameters)
+        with self._watched():
+            found = await self.driver.rows(self.own, made.text, values)
+        return made.rows(found)
 
     async def command(self, text: str) -> None:
         """Run what is no query, such as the end of a transaction. Raises FAULTS."""
-        try:
+        with self._watched():
             await self.driver.command(self.own, text)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
         except FAULTS as fault:
             self.is_usable = not self.driver.is_lost(self.own, fault)
             raise
         except BaseException:
-            # Broken off half way: nobody knows whether the transaction is still open.
+            # Broken off half way: the server may still be at it, and nobody knows whether the transaction is open.
             self.is_usable = False
             raise
 

@@ -1,7 +1,7 @@
 """Connections to one database, and transactions that say whether they read or write.
 
-Single statements and short transactions run on the driver's own connection, which is lent by SQLAlchemy's pool: its way
-to run a statement took most of a short request's time. What works through many rows uses SQLAlchemy's connection.
+Single statements and short transactions run on the driver's own connection: SQLAlchemy's way to run one took most of a
+short request's time. What works through many rows uses SQLAlchemy's connection.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _ConnectionBroke(Exception):
     """The connection broke before an answer came."""
 
 
-# The second is what the pool raises where no connection can be had.
+# The second is what SQLAlchemy raises where no connection can be had.
 _FAULTS = (*FAULTS, AsyncAdapt_asyncpg_dbapi.Error, sqlalchemy_errors.DBAPIError, Overloaded, NotUtf8, _ConnectionBroke)
 # What only a mistake of ours can cause; all else says that the database cannot be used.
 _MISTAKES = (
