@@ -536,7 +536,7 @@ async def test_a_step_up_by_the_enrolled_person_succeeds_and_leaves_the_record_a
 ) -> None:
     identity = await enrol(service, email=EMAIL)
     before = await service.status(USER)
-    stored = await Tables(service).user(USER)
+    stored = await Tables(service).record(USER)
     clock.advance(days=1)
 
     decision = await service.verify(USER, purpose="step_up")
@@ -548,7 +548,7 @@ async def test_a_step_up_by_the_enrolled_person_succeeds_and_leaves_the_record_a
     assert claim["completed_at"] == "2026-04-08T17:28:25.150Z"
     assert decision["app_metadata"] == before["app_metadata"]
     assert await service.status(USER) == before
-    assert await Tables(service).user(USER) == stored
+    assert await Tables(service).record(USER) == stored
 
 
 STEP_UP_FAILURES = {
@@ -571,7 +571,7 @@ async def test_a_step_up_that_fails_is_denied_whatever_the_settings_say(
     service = await make_service(block_on_failure=False, allow_identity_change=True, require_status=False)
     await enrol(service)
     before = await service.status(USER)
-    stored = await Tables(service).user(USER)
+    stored = await Tables(service).record(USER)
 
     decision = await service.verify(USER, outcome, purpose="step_up")
 
@@ -581,7 +581,7 @@ async def test_a_step_up_that_fails_is_denied_whatever_the_settings_say(
     assert decision["claims"] == {}
     assert decision["app_metadata"] == before["app_metadata"]
     assert await service.status(USER) == before
-    assert await Tables(service).user(USER) == stored
+    assert await Tables(service).record(USER) == stored
 
 
 async def test_a_step_up_that_comes_too_late_is_denied(service: Service, clock: Clock) -> None:

@@ -198,6 +198,7 @@ async def test_the_file_and_its_log_are_the_owners_alone(service: Service, tmp_p
     assert modes(sqlite_file(service)) == [0o600] * 3
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'new.db'}")
     await upgrade(database)
+    await database.read(text("SELECT 1"))
     assert modes(tmp_path / "new.db") == [0o600] * 3
     await database.close()
 

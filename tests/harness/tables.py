@@ -46,6 +46,11 @@ class Tables:
         found = await self.rows("SELECT * FROM users WHERE user_id = :user_id", user_id=user_id)
         return found[0] if found else None
 
+    async def record(self, user_id: str) -> dict[str, Any] | None:
+        """A user's row without its stamp, which changes with each attempt that begins."""
+        found = await self.user(user_id)
+        return {name: value for name, value in found.items() if name != "stamp"} if found else None
+
     async def attempts(self, user_id: str) -> list[dict[str, Any]]:
         """The user's attempts, oldest first."""
         return await self.rows(
