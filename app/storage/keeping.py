@@ -5,13 +5,13 @@ What has served its time is cleared, and what is old removed; values are sealed 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Table, bindparam, case, delete, exists, select, update
+from sqlalchemy import Column, Row, Table, Update, bindparam, case, delete, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.domain import FailureCode, Status
@@ -189,29 +189,45 @@ class Keeper:
             rows = await self._database.read(query)
             if not rows:
                 return total
-            for number, column in enumerate(columns, 1):
-                values = [(row[0], row[number]) for row in rows if row[number] is not None]
-                total += await self._reseal_values(table, key, column, values)
+            total += await self._reseal_rows(table, key, columns, rows)
             last = rows[-1][0]
             progress(total.resealed)
 
-    async def _reseal_values(
-        self, table: Table, key: Column[str], column: Column[bytes], values: Sequence[tuple[str, bytes]]
+    async def _reseal_rows(
+        self, table: Table, key: Column[str], columns: Sequence[Column[bytes]], rows: Sequence[Row[Any]]
     ) -> Resealed:
-        changes: list[dict[str, Any]] = []
+        """Seal the values of these rows again: each row is written once, with those of its columns that change."""
+        changes = defaultdict[tuple[str, ...], list[dict[str, Any]]](list)
         unreadable = 0
-        for row_key, sealed in values:
-            try:
-                resealed = self._cipher.reseal(sealed)
-            except Unreadable:
-                unreadable += 1
-                continue
-            if resealed is not None:
-                changes.append({"row_key": row_key, "before": sealed, "after": resealed})
+        for row in rows:
+            change: dict[str, Any] = {}
+            sealed: Sequence[bytes | None] = row[1:]
+            for column, before in zip(columns, sealed, strict=True):
+                try:
+                    after = self._cipher.reseal(before) if before is not None else None
+                except Unreadable:
+                    unreadable += 1
+                    continue
+                if after is not None:
+                    change |= {f"{column.name}_before": before, f"{column.name}_after": after}
+            names = tuple(column.name for column in columns if f"{column.name}_after" in change)
+            changes[names].append({"row_key": row[0], **change})
+        changes.pop((), None)
         if changes:
-            # Only where it is still the same: what the service has written meanwhile is sealed with the newest key
-            # already.
-            change = update(table).where(key == bindparam("row_key"), column == bindparam("before"))
             async with self._database.bulk() as connection:
-                await connection.execute(change.values({column.name: bindparam("after")}), changes)
-        return Resealed(len(changes), unreadable)
+                for names, changed in changes.items():
+                    await connection.execute(_replace_where_unchanged(table, key, names), changed)
+        return Resealed(sum(len(names) * len(changed) for names, changed in changes.items()), unreadable)
+
+
+def _replace_where_unchanged(table: Table, key: Column[str], names: Sequence[str]) -> Update:
+    """Replace those values that are still the same.
+
+    What the service has written meanwhile is sealed with the newest key already.
+    """
+    values = {}
+    for name in names:
+        column = table.c[name]
+        after = bindparam(f"{name}_after", type_=column.type)
+        values[name] = case((column == bindparam(f"{name}_before"), after), else_=column)
+    return update(table).where(key == bindparam("row_key")).values(values)
