@@ -498,7 +498,7 @@ DEFENCES = (
         "app/flows/hosted.py",
         "if (session.user_id, session.verification_id) != (attempt.user_id, attempt.id):",
         "if session.verification_id != attempt.id:",
-        "tests/api/test_hosted_attacks.py",
+        "tests/attacks/test_tokens.py",
     ),
     Defence(
         "a session token counts only as it was issued",
@@ -648,7 +648,7 @@ DEFENCES = (
         "app/storage/encryption.py",
         "        if named != owner:\n            raise Unreadable\n",
         "",
-        "tests/api/test_keeping.py",
+        "tests/unit/storage/test_encryption.py",
     ),
     Defence(
         "what decides stands inside the sealed record as well",

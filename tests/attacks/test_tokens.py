@@ -69,6 +69,7 @@ async def test_ones_own_returned_attempt_with_anothers_subject(make_service: Mak
 
     made_up = forged(ANA, attempt, clock)
     problem(await service.send_callback(ANA, eves, session_token=made_up), 409, "verification_mismatch")
+    problem(await service.send_callback(EVE, eves, session_token=made_up), 409, "verification_mismatch")
     made_up = forged(EVE, attempt, clock)
     problem(await service.send_callback(EVE, eves, session_token=made_up), 400, "session_token_invalid")
 
