@@ -2,6 +2,7 @@
 differently.
 """
 
+import asyncio
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.types import Message
 from tests.harness.bodies import dripping, impatient
 from tests.harness.service import IDP_KEY, Json, Service, problem
 from tests.harness.tables import on_sqlite_only
+from tests.harness.waiting import PATIENCE
 
 pytestmark = on_sqlite_only
 
@@ -94,7 +96,7 @@ async def test_a_client_that_leaves_within_its_body_has_started_nothing(service:
 
 
 async def test_the_deadline_stands_whatever_the_client_drips(service: Service) -> None:
-    async with impatient(service) as hurried:
+    async with asyncio.timeout(PATIENCE), impatient(service) as hurried:
         problem(await hurried.idp.post(START, content=dripping(), headers=JSON_TYPE), 408, "request_timeout")
         assert (await hurried.idp.post(START, json={"user_id": "ana"})).status_code == 200
 
