@@ -627,8 +627,8 @@ DEFENCES = (
     Defence(
         "SQLite's file is its owner's alone",
         "app/storage/sqlite.py",
-        "os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY",
-        "os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644",
+        "OWNER_ONLY = 0o600",
+        "OWNER_ONLY = 0o644",
         "tests/api/test_storage.py",
         "owners_alone",
     ),

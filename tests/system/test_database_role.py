@@ -22,6 +22,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     secret = tmp_path / "database_password"
     secret.write_text(PASSWORD)
     with own_server() as server:
+        server.execute("ALTER ROLE postgres PASSWORD 'as the image has set it'")
         place = server.url.rpartition("@")[2].partition("/")[0]
         host, _, port = place.partition(":")
         environment = {
