@@ -67,6 +67,9 @@ def recording(service: str) -> Iterator[Recording]:
         recorded.url = f"http://127.0.0.1:{server.server_port}"
         thread = Thread(target=server.serve_forever)
         thread.start()
-        yield recorded
-        server.shutdown()
-        thread.join()
+        try:
+            yield recorded
+        finally:
+            # Else a test that has failed would never end.
+            server.shutdown()
+            thread.join()
