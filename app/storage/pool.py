@@ -29,10 +29,10 @@ class Pool:
             connection = self._idle.pop()
             if connection.is_usable and await self._driver.is_well(connection.own, connection.used_at):
                 return connection
-            await self._close(connection)
             if connection.is_usable:
                 # What has become of one has become of those that were silent for longer.
-                await self.close()
+                self.leave_all()
+            await self._close(connection)
         lent = await greenlet_spawn(self._engine.sync_engine.raw_connection)
         return Connection(lent, self._engine.dialect, self._driver, lent.driver_connection, time.monotonic())
 
