@@ -7,10 +7,11 @@ import contextlib
 import secrets
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 from cryptography.fernet import Fernet
@@ -80,20 +81,31 @@ def run_demo(own: Application, *, stay: bool) -> None:
 
 
 async def _demo(own: Application, *, stay: bool) -> None:
-    showing = asyncio.create_task(_show(own, stay=stay))
+    told_to_end = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, showing.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
+    with tempfile.TemporaryDirectory(prefix="idv-demo-") as folder:
+        # What is being brought up is never broken off: a file could come to the folder while it is removed.
+        async with everything(Path(folder), Ports(), own) as demo:
+            await _show_until(told_to_end, _show(demo, own, stay=stay))
+
+
+async def _show_until(told_to_end: asyncio.Event, show: Coroutine[Any, Any, None]) -> None:
+    showing = asyncio.create_task(show)
+    ending = asyncio.create_task(told_to_end.wait())
+    await asyncio.wait((showing, ending), return_when=asyncio.FIRST_COMPLETED)
+    showing.cancel()
+    ending.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await showing
 
 
-async def _show(own: Application, *, stay: bool) -> None:
-    with tempfile.TemporaryDirectory(prefix="idv-demo-") as folder:
-        async with everything(Path(folder), Ports(), own) as demo, httpx.AsyncClient() as client:
-            await story.tell(client, demo.service, demo.key)
-            if stay:
-                story.invite(demo.acme, demo.service, demo.key, demo.admin_key, own=own.is_there)
-                await asyncio.Event().wait()
+async def _show(demo: Demo, own: Application, *, stay: bool) -> None:
+    async with httpx.AsyncClient() as client:
+        await story.tell(client, demo.service, demo.key)
+    if stay:
+        story.invite(demo.acme, demo.service, demo.key, demo.admin_key, own=own.is_there)
+        await asyncio.Event().wait()
 
 
 @asynccontextmanager
