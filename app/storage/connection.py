@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import asyncpg
 from sqlalchemy import Dialect, Engine, Executable, PoolProxiedConnection
 
+from app.storage import sqlite
 from app.storage.statements import Compiled, Parameters, Row, Statement
 
 FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, sqlite3.Error, OSError)
@@ -65,6 +66,16 @@ class Connection:
         with self._watched():
             found = await self.driver.rows(self.own, made.text, values)
         return made.rows(found)
+
+    async def rows_together(self, statements: Sequence[Statement], parameters: Parameters) -> list[Row]:
+        """The rows of the first of some statements, which are one transaction; none is run where it has none.
+
+        SQLite's alone: its driver's thread is asked once for all. Raises FAULTS.
+        """
+        made = [statement.on(self.dialect) for statement in statements]
+        with self._watched():
+            found = await sqlite.together(self.own, [(each.text, each.values(parameters)) for each in made])
+        return made[0].rows(found)
 
     async def command(self, text: str) -> None:
         """Run what is no query, such as the end of a transaction. Raises FAULTS."""

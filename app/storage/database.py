@@ -7,7 +7,7 @@ short request's time. What works through many rows uses SQLAlchemy's connection.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -25,6 +25,7 @@ from app.storage.database_url import DatabaseUrl, read_url
 from app.storage.faults import NotUtf8
 from app.storage.pool import Pool
 from app.storage.postgresql import Postgresql
+from app.storage.reader import Reader
 from app.storage.sqlite import Sqlite
 from app.storage.statements import Parameters, Row, Statement
 
@@ -67,6 +68,7 @@ class Database:
         self._driver: Driver = Sqlite(self.file) if self.file is not None else Postgresql(address, unhurried=unhurried)
         self.engine = _make_engine(address, unhurried=unhurried)
         self._driver.prepare(self.engine.sync_engine)
+        self.reader = Reader(self.file) if self.file is not None else None
         self.pool = Pool(self.engine, self._driver)
         self._on_connection = on_connection
         self._places = Admission(CONNECTIONS)
@@ -79,6 +81,11 @@ class Database:
 
     async def read(self, statement: Statement | Executable, parameters: Parameters = NOTHING) -> list[Row]:
         """The rows of one statement that only reads; asked again, once, where the connection broke meanwhile."""
+        if self.reader and isinstance(statement, Statement) and statement.is_short:
+            made = statement.on(self.engine.dialect)
+            found = self.reader.rows(made.text, made.values(parameters))
+            if found is not None:
+                return made.rows(found)
         try:
             return await self._read(statement, parameters)
         except DatabaseUnavailable as unavailable:
@@ -102,6 +109,17 @@ class Database:
         async with self._turn_to_write(patient=patient), self._connection(patient=patient) as connection:
             with _doubt():
                 return await connection.rows(statement, parameters)
+
+    async def write_together(
+        self, statements: Sequence[Statement], parameters: Parameters, *, patient: bool = False
+    ) -> list[Row]:
+        """On SQLite, the rows of the first of some statements, which are one transaction.
+
+        None is run where it has none. Raises CommitInDoubt.
+        """
+        async with self._turn_to_write(patient=patient), self._connection(patient=patient) as connection:
+            with _doubt():
+                return await connection.rows_together(statements, parameters)
 
     @asynccontextmanager
     async def transaction(self, *, patient: bool = False) -> AsyncIterator[Connection]:
@@ -181,6 +199,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self.reader:
+            self.reader.close()
         await self.pool.close()
         await self.engine.dispose()
 

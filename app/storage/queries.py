@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Boolean,
     ColumnElement,
     Integer,
     ScalarSelect,
     Select,
+    Table,
+    Update,
     bindparam,
+    exists,
     insert,
     literal_column,
     select,
@@ -26,8 +30,8 @@ from app.storage.connection import Connection
 from app.storage.statements import Row, Statement
 from app.storage.tables import users, verifications
 
-USER = Statement(select(users).where(users.c.user_id == bindparam("of_user")))
-ATTEMPT = Statement(select(verifications).where(verifications.c.id == bindparam("attempt_id")))
+USER = Statement(select(users).where(users.c.user_id == bindparam("of_user")), is_short=True)
+ATTEMPT = Statement(select(verifications).where(verifications.c.id == bindparam("attempt_id")), is_short=True)
 
 
 def _filled_at() -> ScalarSelect[datetime]:
@@ -63,7 +67,8 @@ _ONE_ROW = select(literal_column("1").label("one")).subquery()
 FOR_START = Statement(
     select(*users.c, _filled_at().label("filled_at")).select_from(
         _ONE_ROW.outerjoin(users, users.c.user_id == bindparam("of_user"))
-    )
+    ),
+    is_short=True,
 )
 
 
@@ -133,20 +138,19 @@ CONSUME = Statement(
 )
 
 
-def _change_as_found(*columns: str) -> Statement:
-    """Change these columns of an attempt, while it is still at the step where this request has found or put it.
+def _change_as_found() -> Update:
+    """Change an attempt, while it is still at the step where this request has found or put it.
 
     One that a success or a reset has cleared never counts towards the limit again.
     """
     row = verifications.c
     began = row.exchange_started_at.is_not_distinct_from(bindparam("found_exchange_started_at"))
-    change = (
+    return (
         update(verifications)
         .where(row.id == bindparam("attempt_id"), row.status == bindparam("found_status"), began)
         .values(counted=row.counted & bindparam("still_counts", type_=Boolean), sealed_request=None)
         .returning(row.id)
     )
-    return Statement(change, columns=columns)
 
 
 def as_found(attempt: Attempt) -> dict[str, Any]:
@@ -158,8 +162,10 @@ def as_found(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-KEEP_RETURN = _change_as_found("status", "returned_at", "clear_at", "sealed_outcome", "sealed_return")
-FINISH = _change_as_found(
+KEEP_RETURN = Statement(
+    _change_as_found(), columns=("status", "returned_at", "clear_at", "sealed_outcome", "sealed_return")
+)
+FINISHED = (
     "status",
     "finished_at",
     "finished_by",
@@ -174,19 +180,73 @@ FINISH = _change_as_found(
     "sealed_outcome",
     "sealed_answer",
 )
-FORGET_ATTEMPTS_WITHOUT_SUCCESS = Statement(
+_OF_USER = users.c.user_id == bindparam("of_user")
+# Attempts without success, but the one that succeeds, which is changed by itself.
+_FORGET = (
     update(verifications)
     .where(
         verifications.c.user_id == bindparam("of_user"),
         verifications.c.purpose == bindparam("of_purpose"),
         verifications.c.counted,
+        verifications.c.id != bindparam("attempt_id"),
     )
     .values(counted=False)
 )
-WRITE_RECORD = Statement(
-    update(users).where(users.c.user_id == bindparam("of_user")),
-    columns=[name for name in users.c.keys() if name != "user_id"],  # noqa: SIM118  its items are columns
-)
+_RECORD = [name for name in users.c.keys() if name != "user_id"]  # noqa: SIM118  its items are columns
+WRITE_RECORD = Statement(update(users).where(_OF_USER), columns=_RECORD)
+
+
+def _set(table: Table, names: Iterable[str]) -> dict[str, BindParameter[Any]]:
+    """These columns' new values, by parameters that are named for the table, too."""
+    return {name: bindparam(f"{table.name}_{name}", type_=table.c[name].type) for name in names}
+
+
+def outcome(finished: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the statements are told which record an outcome: the attempt's columns, and the record's if it changes."""
+    columns = record or dict.fromkeys(_RECORD)
+    return {
+        **{f"{verifications.name}_{name}": finished[name] for name in FINISHED},
+        **{f"{users.name}_{name}": columns[name] for name in _RECORD},
+        "writes": record is not None,
+    }
+
+
+def _record_outcome() -> Statement:
+    """Finish an attempt and write the user's record, if both are as they were seen.
+
+    The user's row is taken first, and then is looked at as it is by then: whoever resets or erases the user takes it
+    first, too.
+    """
+    taken = (
+        select(users.c.user_id)
+        .where(_OF_USER, users.c.stamp.is_not_distinct_from(bindparam("seen", type_=users.c.stamp.type)))
+        .with_for_update()
+        .cte("taken")
+    )
+    finish = _change_as_found().where(exists(select(taken.c.user_id))).values(_set(verifications, FINISHED))
+    finished = finish.cte("finished")
+    is_finished = exists(select(finished.c.id))
+    forget = _FORGET.where(bindparam("succeeds", type_=Boolean), is_finished)
+    write = update(users).where(_OF_USER, bindparam("writes", type_=Boolean), is_finished).values(_set(users, _RECORD))
+    return Statement(select(finished.c.id).add_cte(forget.cte("forgotten"), write.cte("written")))
+
+
+def _record_outcome_on_sqlite() -> tuple[Statement, ...]:
+    """The same, as statements of one transaction, of which the others are run only where the first finds the row."""
+    stamp = select(users.c.stamp).where(_OF_USER).scalar_subquery()
+    as_seen = stamp.is_not_distinct_from(bindparam("seen", type_=users.c.stamp.type))
+    finish = _change_as_found().where(as_seen).values(_set(verifications, FINISHED))
+    forget = _FORGET.where(bindparam("succeeds", type_=Boolean))
+    new = select(bindparam("of_user"), *_set(users, _RECORD).values()).where(bindparam("writes", type_=Boolean))
+    write = sqlite.insert(users).from_select(["user_id", *_RECORD], new)
+    overwrite = write.on_conflict_do_update(
+        index_elements=[users.c.user_id], set_={name: write.excluded[name] for name in _RECORD}
+    )
+    return Statement(finish), Statement(forget), Statement(overwrite)
+
+
+RECORD_OUTCOME = _record_outcome()
+RECORD_OUTCOME_ON_SQLITE = _record_outcome_on_sqlite()
 
 
 def _lock(into: sqlite.Insert | postgresql.Insert) -> Statement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -49,6 +49,30 @@ class Sqlite:
     def is_lost(self, _: aiosqlite.Connection, fault: BaseException) -> bool:
         """Whether the file went away."""
         return isinstance(fault, OSError)
+
+
+async def together(connection: aiosqlite.Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> Sequence[Any]:
+    """Run statements as one transaction, in one call of the driver's thread; what the first has found.
+
+    Where that is nothing, none of the others is run.
+    """
+    # The driver has no public call for more than one statement; each call wakes its thread and waits for it.
+    run_in_its_thread: Callable[..., Awaitable[Sequence[Any]]] = connection._execute
+    return await run_in_its_thread(_run, connection._conn, statements)
+
+
+def _run(connection: sqlite3.Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> Sequence[Any]:
+    connection.execute(Sqlite.begin)
+    try:
+        [first, *others] = statements
+        found = connection.execute(*first).fetchall()
+        for each in others if found else ():
+            connection.execute(*each)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+    return found
 
 
 def _may_be_written(file: str) -> bool:

@@ -24,10 +24,12 @@ _Convert = Callable[[Any], Any]
 class Statement:
     """A statement of SQLAlchemy's that is run often: its text is made once for each kind of database.
 
-    `columns` are those that an UPDATE sets by parameters of the same names.
+    `columns` are those that an UPDATE sets by parameters of the same names. One that `is_short` finds a row or a few by
+    an index, whatever the tables hold.
     """
 
-    def __init__(self, clause: Executable, *, columns: Sequence[str] | None = None) -> None:
+    def __init__(self, clause: Executable, *, columns: Sequence[str] | None = None, is_short: bool = False) -> None:
+        self.is_short = is_short
         self._clause = clause
         self._columns = columns
         self._made: dict[str, Compiled] = {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ from app.core.domain import (
     UserRecord,
     WayBack,
 )
+from app.core.errors import DatabaseUnavailable
 from app.core.failures import counts_towards_the_limit
 from app.core.lifetimes import CONFIRMABLE_FOR, INTERRUPTED_AFTER, REPEATABLE_FOR
 from app.storage import audit, queries
@@ -46,6 +48,8 @@ from app.storage.tables import users, verifications
 T = TypeVar("T")
 Decide = Callable[[UserRecord | None], Ruling]
 
+# An outcome is decided again when something came between its look and its write.
+TRIES = 50
 _LAPSED = Failure(FailureCode.VERIFICATION_EXPIRED)
 
 
@@ -228,26 +232,44 @@ class Store:
     async def record_outcome(
         self, attempt: Attempt, decide: Decide, now: datetime, finishing: Mapping[str, str | None]
     ) -> Decision | None:
-        """Decide with the user's row locked, and record the ruling, in one transaction.
+        """Decide by the user's record, and record the ruling if both it and the attempt are still as they were.
 
         `finishing` says who finished it. None, with nothing recorded, when the attempt is no longer as it was: it was
         erased, reset, given up or confirmed.
         """
-        try:
+        seen: list[str | None] = []
+        for _ in range(TRIES):
+            rows = await self._database.read(queries.USER, {"of_user": attempt.user_id})
+            row = rows[0] if rows else None
+            stamp = row.stamp if row else None
+            if seen == [stamp]:
+                return None
+            if row is None and not self._database.is_sqlite:
+                return await self._record_of_nobody(attempt, decide, now, finishing)
+            decision, values = self._outcome(attempt, row, decide, now, finishing)
+            if await self._put(values):
+                return decision
+            seen = [stamp]
+        raise DatabaseUnavailable
+
+    async def _put(self, values: Mapping[str, Any]) -> bool:
+        """Record an outcome. False, with nothing written, where what it was decided by is no longer so."""
+        # Whoever has exchanged a code has no second one: what came of it is not lost to a queue.
+        if self._database.is_sqlite:
+            return bool(await self._database.write_together(queries.RECORD_OUTCOME_ON_SQLITE, values, patient=True))
+        return bool(await self._database.write(queries.RECORD_OUTCOME, values, patient=True))
+
+    async def _record_of_nobody(
+        self, attempt: Attempt, decide: Decide, now: datetime, finishing: Mapping[str, str | None]
+    ) -> Decision | None:
+        """The same for a user who has no row to be taken, which is made, and stays only if the outcome is recorded."""
+        with suppress(_NotAsItWas):
             async with self._database.transaction(patient=True) as connection:
                 row = await queries.lock_user(connection, attempt.user_id)
-                ruling = decide(self._seals.record(row))
-                finished = _finished(attempt, ruling, now, finishing)
-                decision = replace(ruling.decision, verification=finished)
-                await self._finish(connection, attempt, finished, decision)
-                if ruling.status is Status.COMPLETED:
-                    own = {"of_user": attempt.user_id, "of_purpose": attempt.purpose}
-                    await connection.rows(queries.FORGET_ATTEMPTS_WITHOUT_SUCCESS, own)
-                if ruling.record:
-                    await self._write(connection, row, ruling.record)
-        except _NotAsItWas:
-            return None
-        return decision
+                decision, values = self._outcome(attempt, row, decide, now, finishing)
+                _require(await connection.rows(queries.RECORD_OUTCOME, values))
+            return decision
+        return None
 
     async def reset_user(
         self, user_id: str, change: Callable[[UserRecord], UserRecord], entry: AuditEntry
@@ -344,10 +366,34 @@ class Store:
         }
         return {f"new_{column.name}": columns.get(column.name) for column in verifications.c}
 
-    async def _finish(self, connection: Connection, before: Attempt, finished: Attempt, decision: Decision) -> None:
+    def _outcome(
+        self,
+        attempt: Attempt,
+        row: Row | None,
+        decide: Decide,
+        now: datetime,
+        finishing: Mapping[str, str | None],
+    ) -> tuple[Decision, dict[str, Any]]:
+        """The decision on an attempt by the user's row, and what the statements are told that record it."""
+        ruling = decide(self._seals.record(row) if row else None)
+        finished = _finished(attempt, ruling, now, finishing)
+        decision = replace(ruling.decision, verification=finished)
+        record = ruling.record
+        revision = (row.revision if row else 0) + 1
+        columns = self._seals.record_columns(attempt.user_id, record, revision) if record else None
+        return decision, {
+            **queries.as_found(attempt),
+            **queries.outcome(self._finished_columns(finished, decision), columns),
+            "of_user": attempt.user_id,
+            "of_purpose": attempt.purpose,
+            "seen": row.stamp if row else None,
+            "succeeds": ruling.status is Status.COMPLETED,
+            "still_counts": finished.failure is not None and counts_towards_the_limit(finished.failure),
+        }
+
+    def _finished_columns(self, finished: Attempt, decision: Decision) -> dict[str, Any]:
         failure = finished.failure
-        values = {
-            **queries.as_found(before),
+        return {
             "status": finished.status,
             "finished_at": finished.finished_at,
             "finished_by": finished.finished_by,
@@ -358,13 +404,10 @@ class Store:
             "auth_overall_status": json.dumps(finished.auth_overall_status),
             "failure_code": failure.code if failure else None,
             "failure_description": failure.description if failure else None,
-            "still_counts": failure is not None and counts_towards_the_limit(failure),
             "clear_at": (finished.finished_at or finished.created_at) + REPEATABLE_FOR,
             "sealed_outcome": None,
             "sealed_answer": self._seals.seal_answer(finished, decision),
         }
-        if not await connection.rows(queries.FINISH, values):
-            raise _NotAsItWas
 
     async def _write(self, connection: Connection, row: Row, record: UserRecord) -> None:
         columns = self._seals.record_columns(row.user_id, record, row.revision + 1)
@@ -373,6 +416,11 @@ class Store:
 
 class _NotAsItWas(Exception):
     """The attempt is no longer where this request has found it: the transaction is rolled back."""
+
+
+def _require(changed: Sequence[Row]) -> None:
+    if not changed:
+        raise _NotAsItWas
 
 
 def _finished(attempt: Attempt, ruling: Ruling, now: datetime, finishing: Mapping[str, str | None]) -> Attempt:

@@ -19,6 +19,8 @@ class Queries:
         self._is_sqlite = database.is_sqlite
         event.listen(database.engine.sync_engine, "checkout", self._watch)
         database.pool.leave_all()  # those that are open already tell nobody
+        if database.reader:
+            database.reader.connected().set_trace_callback(partial(self._add, parameters=()))
 
     @property
     def count(self) -> int:
