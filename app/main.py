@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 import time
@@ -214,17 +213,10 @@ async def open_services(
 
 
 def from_environment() -> FastAPI:
-    """The service for the environment's settings: what each uvicorn worker calls. Raises SettingsInvalid."""
+    """The service for the environment's settings. Raises SettingsInvalid."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    app = create_app(settings, environment=os.environ)
-    # What is there now stays: a full collection that walks over it holds every request up for 90 ms.
-    gc.collect()
-    gc.freeze()
-    # And what a request makes is nearly all freed without the collector: looking for the rest at each 700th object took
-    # an eighth of a request's time.
-    gc.set_threshold(50_000, 20, 50)
-    return app
+    return create_app(settings, environment=os.environ)
 
 
 @asynccontextmanager

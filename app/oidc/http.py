@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import getproxies_environment, proxy_bypass
@@ -24,6 +25,8 @@ from app.oidc.trust import TrustStoreUnreadable, tls_context
 
 MAX_CALLS = 100
 Observe = Callable[[Endpoint, int | None, float], None]
+# A provider has a handful of addresses, and to take one apart takes as long as to send it a request.
+_parsed = lru_cache(maxsize=64)(httpx.URL)
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -108,7 +111,7 @@ class Line:
 
     def prepare(self, url: str) -> None:
         """Begin to connect, so that the first call need not wait for it."""
-        if self._client.proxy_for(parsed := httpx.URL(url)) is None:
+        if self._client.proxy_for(parsed := _parsed(url)) is None:
             self._direct.prepare(parsed)
 
     async def get(self, url: str, endpoint: Endpoint, headers: Mapping[str, str]) -> Answer:
@@ -123,7 +126,9 @@ class Line:
 
     async def _send(self, method: str, url: str, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Answer:
         # Asking for no compression, and refusing it, leaves no room for a small answer that unpacks to gigabytes.
-        request = httpx.Request(method, url, headers={**headers, "Accept-Encoding": "identity"}, content=body or None)
+        request = httpx.Request(
+            method, _parsed(url), headers={**headers, "Accept-Encoding": "identity"}, content=body or None
+        )
         proxy = self._client.proxy_for(request.url)
         began, status = time.perf_counter(), None
         try:

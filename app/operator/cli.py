@@ -641,9 +641,18 @@ def _loaded(load: Callable[[], T]) -> T:
 
 
 def _migrate(settings: DatabaseSettings) -> None:
+    _with_database(settings, _upgrade_where_needed, unhurried=True)
+
+
+async def _upgrade_where_needed(database: Database) -> None:
+    from app.storage.revisions import current_revision, is_migrated
+
+    if is_migrated(await current_revision(database)):
+        return
+    # Alembic takes a while to load.
     from app.storage.migrate import upgrade
 
-    _with_database(settings, upgrade, unhurried=True)
+    await upgrade(database)
 
 
 @contextmanager

@@ -5,11 +5,12 @@ Why: docs/decisions/0034-short-questions-to-sqlite-on-the-event-loop.md.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
+
+from app.storage.sqlite import may_be_written
 
 
 class Reader:
@@ -21,37 +22,30 @@ class Reader:
     def __init__(self, file: str) -> None:
         self._file = file
         self._connection: sqlite3.Connection | None = None
-        self._inode: tuple[int, int] | None = None
 
     def rows(self, text: str, values: Sequence[Any]) -> list[Any] | None:
         """What a statement has found; None where that cannot be said at once."""
-        try:
-            return self.connected().execute(text, values).fetchall()
-        except (sqlite3.Error, OSError):
+        # A file that may not be written any more is told of as such.
+        if not may_be_written(self._file):
             self.close()
             return None
+        try:
+            return self.connected().execute(text, values).fetchall()
+        except sqlite3.Error:
+            self.close()
+            return None
+
+    def connected(self) -> sqlite3.Connection:
+        """The connection, opened where it is not. Raises sqlite3.Error, also where there is no file yet."""
+        if self._connection is None:
+            address = f"file:{quote(self._file)}?mode=rw"
+            connection = sqlite3.connect(address, timeout=0, isolation_level=None, uri=True)
+            connection.execute("PRAGMA query_only = ON")
+            self._connection = connection
+        return self._connection
 
     def close(self) -> None:
         """Close the connection; the next question opens one."""
         connection, self._connection = self._connection, None
         if connection:
             connection.close()
-
-    def connected(self) -> sqlite3.Connection:
-        """The connection, opened where it is not. Raises OSError and sqlite3.Error."""
-        # A file that was replaced, or may not be written any more, is left as the others leave it.
-        status = os.stat(self._file)
-        inode = status.st_dev, status.st_ino
-        if self._inode != inode or not os.access(self._file, os.W_OK):
-            self.close()
-        if self._connection is None:
-            self._connection = self._opened()
-            self._inode = inode
-        return self._connection
-
-    def _opened(self) -> sqlite3.Connection:
-        if not os.access(self._file, os.W_OK):
-            raise PermissionError
-        connection = sqlite3.connect(f"file:{quote(self._file)}?mode=rw", timeout=0, isolation_level=None, uri=True)
-        connection.execute("PRAGMA query_only = ON")
-        return connection

@@ -44,7 +44,7 @@ class Sqlite:
 
     async def is_well(self, _: aiosqlite.Connection, __: float) -> bool:
         """Whether the file may still be written: an open connection would go on, and a new one would be refused."""
-        return _may_be_written(self._file)
+        return may_be_written(self._file)
 
     def is_lost(self, _: aiosqlite.Connection, fault: BaseException) -> bool:
         """Whether the file went away."""
@@ -75,14 +75,15 @@ def _run(connection: sqlite3.Connection, statements: Sequence[tuple[str, Sequenc
     return found
 
 
-def _may_be_written(file: str) -> bool:
+def may_be_written(file: str) -> bool:
+    """Whether the file may be written, or is not there yet."""
     return os.access(file, os.W_OK) or not os.path.exists(file)
 
 
 def _open_once(_: Dialect, __: ConnectionPoolEntry, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
     # SQLite opens what it may not write for reading alone, and makes a log that nobody may write beside it, for ever.
     for file in (arguments[0], f"{arguments[0]}-wal", f"{arguments[0]}-shm"):
-        if not _may_be_written(file):
+        if not may_be_written(file):
             raise PermissionError(errno.EACCES, "the database may not be written")
         if os.path.exists(file):
             _keep_from_others(file)

@@ -43,10 +43,10 @@ class House:
 
     async def is_kept(self) -> None:
         """Return after a round that has begun by now or later: the one under way may have looked at the clock
-        before.
+        before, and a driver tells of the beginning of a round when that is over.
         """
         seen = self.rounds
-        await until(lambda: self.rounds >= seen + 2)
+        await until(lambda: self.rounds >= seen + 3)
 
     async def has_asked(self) -> None:
         """Return after it has asked for its turn by the clock as it is now."""

@@ -15,9 +15,10 @@ from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.provider import PUBLIC_URL
+from tests.harness.queries import Queries
 from tests.harness.service import EMAIL, Json, Service, enrol, gist, query_of
 from tests.harness.tables import Tables, on_postgresql_only
-from tests.harness.waiting import PATIENCE, arrivals
+from tests.harness.waiting import PATIENCE, arrivals, until
 
 HOSTED = {"public_url": PUBLIC_URL, "return_urls": "https://tenant.example/continue"}
 ANA = "auth0|ana"
@@ -122,6 +123,32 @@ async def test_the_first_of_many_people_is_the_one_who_is_enrolled(make_service:
     assert {each["reason"] for each in decisions} == {"verified", "identity_mismatch"}
     status = await services[0].status(ANA)
     assert {status["app_metadata"]["incode_identity_id"]} == enrolled
+
+
+async def test_of_two_people_who_are_verified_at_once_only_one_is_enrolled(make_service: MakeService) -> None:
+    """Both have read that nobody is enrolled before either writes: written by that, the second would take over."""
+    services = [await make_service() for _ in PEOPLE[:2]]
+    started = [await service.start(ANA, email=person) for service, person in zip(services, PEOPLE, strict=False)]
+    tables = Tables(services[0])
+    holder = create_async_engine(tables.url)
+    with services[0].sandbox.hold("userinfo") as gate:
+        finishing = [
+            asyncio.create_task(service.send_callback(ANA, each, **await service.visit(each, person=person)))
+            for service, each, person in zip(services, started, PEOPLE, strict=False)
+        ]
+        await arrivals(gate, 2)
+        asked = [Queries(service.app.state.services.database).asked for service in services]
+        connection = await holder.connect()
+        # It holds the row on PostgreSQL, and the right to write on SQLite.
+        await connection.execute(text("UPDATE users SET revision = revision"))
+    await until(lambda: all(any("FROM users" in statement for statement, _ in each) for each in asked))
+    await connection.close()
+    await holder.dispose()
+
+    answers = [answer.json() for answer in await asyncio.gather(*finishing)]
+    assert {answer["reason"] for answer in answers} == {"verified", "identity_mismatch"}
+    [enrolled] = [answer["verification"]["identity_id"] for answer in answers if answer["reason"] == "verified"]
+    assert (await services[0].status(ANA))["app_metadata"]["incode_identity_id"] == enrolled
 
 
 @pytest.mark.parametrize("seed", range(3))
