@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Executable, delete, false, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.domain import AuditAction, AuditEntry
 from app.storage.connection import Connection
 from app.storage.database import Database
 from app.storage.encryption import Unreadable
 from app.storage.sealed import Seals
-from app.storage.statements import Row
+from app.storage.statements import Row, insert_into
 from app.storage.tables import audit, keyring
 
 Position = tuple[datetime, str]
@@ -126,9 +125,9 @@ async def _new_key(connection: Connection, seals: Seals) -> bytes:
     for lost in await connection.rows(_KEY):
         theirs = keyring.c.sealed_key == lost.sealed_key
         await connection.rows(delete(keyring).where(keyring.c.name == _DIGEST_KEY, theirs))
-    add = sqlite.insert if connection.is_sqlite else postgresql.insert
     key = secrets.token_bytes(32)
-    new = add(keyring).values(name=_DIGEST_KEY, sealed_key=seals.seal_key(_DIGEST_KEY, key)).on_conflict_do_nothing()
+    values = {"name": _DIGEST_KEY, "sealed_key": seals.seal_key(_DIGEST_KEY, key)}
+    new = insert_into(keyring, connection.dialect).values(values).on_conflict_do_nothing()
     added = await connection.rows(new.returning(keyring.c.name))
     return key if added else await _key(connection.rows, seals) or key
 

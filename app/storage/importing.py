@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Executable, Row, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.domain import AuditEntry, UserRecord
 from app.storage import audit
 from app.storage.database import Database
 from app.storage.sealed import Seals
+from app.storage.statements import insert_into
 from app.storage.tables import IS_ONLY_A_LOCK, users
 
 _WITHOUT_RECORD = IS_ONLY_A_LOCK & users.c.sealed_record.is_(None)
@@ -56,7 +56,7 @@ class Importer:
                 for user_id in wanted
                 if user_id not in withdrawn
             ]
-            insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(users)
+            insert = insert_into(users, connection.dialect)
             new = insert.on_conflict_do_update(
                 index_elements=[users.c.user_id],
                 set_={name: insert.excluded[name] for name in users.c.keys() if name != "user_id"},  # noqa: SIM118

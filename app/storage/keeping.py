@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Row, Table, Update, bindparam, case, delete, exists, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.domain import FailureCode, Status
 from app.storage.database import Database
 from app.storage.encryption import Cipher, Unreadable
 from app.storage.sealed import Seals
+from app.storage.statements import insert_into
 from app.storage.tables import IS_ONLY_A_LOCK, SEALED, leases, users, verifications
 
 BATCH = 500
@@ -72,10 +72,9 @@ class Keeper:
 
     async def take_turn(self, holder: str, now: datetime) -> bool:
         """Whether `holder` is the one process that keeps house for the next two and a half minutes."""
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         values = {"holder": holder, "held_until": now + LEASE}
         take = (
-            insert(leases)
+            insert_into(leases, self._database.engine.dialect)
             .values(name="housekeeping", **values)
             .on_conflict_do_update(
                 index_elements=[leases.c.name],

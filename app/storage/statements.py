@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Dialect, Executable
+from sqlalchemy import Dialect, Executable, Table
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
 Parameters = Mapping[str, Any]
@@ -19,6 +20,11 @@ Row = Any
 """The values of one row, by the names of its columns."""
 
 _Convert = Callable[[Any], Any]
+
+
+def insert_into(table: Table, dialect: Dialect) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that can say what becomes of a row that is there already: each kind of database has its own."""
+    return sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)
 
 
 class Statement:
