@@ -1,7 +1,5 @@
 """Ory Hydra, built once from its Go module, and run on a database of its own."""
 
-import fcntl
-import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.harness.databases import named_database, on_postgres, postgres_or_skip
+from tests.harness.kept import kept
 from tests.harness.programs import program_or_skip
 from tests.harness.waiting import PATIENCE
 from tests.system.processes import answers, eventually, free_port
@@ -33,20 +32,14 @@ def hydra_or_skip() -> Path:
     """The program; the first time it is built, which takes minutes, and kept for the next run."""
     go = program_or_skip("go")
     postgres_or_skip()
-    recipe = hashlib.sha256(json.dumps(STEPS).encode()).hexdigest()[:16]
-    folder = (
-        Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "idv-gateway" / f"hydra-{VERSION}-{recipe}"
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "hydra").exists():
-            (folder / "go.mod").unlink(missing_ok=True)
-            for step in STEPS:
-                # Without C: then nothing but Go is needed, and Hydra does without SQLite.
-                environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-p=1"}
-                subprocess.run([go, *step], cwd=folder, env=environment, check=True, timeout=BUILD_SECONDS)  # noqa: S603
-    return folder / "hydra"
+
+    def build(folder: Path) -> None:
+        for step in STEPS:
+            # Without C: then nothing but Go is needed, and Hydra does without SQLite.
+            environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-p=1"}
+            subprocess.run([go, *step], cwd=folder, env=environment, check=True, timeout=BUILD_SECONDS)  # noqa: S603
+
+    return kept(f"hydra-{VERSION}", json.dumps(STEPS), build) / "hydra"
 
 
 @dataclass(frozen=True)

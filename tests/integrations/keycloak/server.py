@@ -1,5 +1,6 @@
 """A real Keycloak with the module in it, built by Maven and started from its distribution."""
 
+import json
 import os
 import re
 import shutil
@@ -13,38 +14,48 @@ from pathlib import Path
 import pytest
 
 from tests.harness.containers import REPOSITORY
+from tests.harness.kept import kept
 from tests.harness.programs import program_or_skip
 from tests.harness.waiting import PATIENCE
-from tests.system.processes import answers
+from tests.system.processes import answers, free_port
 
 MODULE = REPOSITORY / "integrations" / "keycloak"
-# It is told once about the module, and then starts, on a machine that does much else.
+# It is built, or starts, on a machine that does much else.
 SECONDS = 10 * PATIENCE
 UNREACHABLE = ("Could not transfer artifact", "Unknown host", "Connection refused", "Network is unreachable")
+WRITTEN = ("bin", "data")  # the first for its scripts, which find the rest beside them
 UNPACK = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack"
-START = (
-    "/bin/sh",
-    "bin/kc.sh",
-    "start-dev",
-    "--import-realm",
-    "--http-host",
-    "127.0.0.1",
-    "--cache",
-    "local",
-    "--db",
-    "dev-mem",
-)
-# What starts soonest: it does not live long enough to be compiled well.
+BUILD = ("build", "--cache", "local", "--db", "dev-file")
+START = ("start", "--optimized", "--import-realm", "--http-enabled", "true", "--hostname-strict", "false")
+# What starts soonest: it does not live long enough to be compiled well, and its classes are those of a release.
+QUICKLY = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto"
 JAVA = (
-    "-Xms64m -Xmx512m -XX:MaxMetaspaceSize=256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto "
-    "-Dfile.encoding=UTF-8"
+    f"-Xms64m -Xmx512m -XX:MaxMetaspaceSize=256m {QUICKLY} -XX:+UnlockDiagnosticVMOptions "
+    "-XX:-BytecodeVerificationRemote -Dfile.encoding=UTF-8"
 )
 
 
-def unpacked_or_skip(folder: Path) -> Path:
-    """Keycloak's folder with the built module in it; skips the test where that cannot be had."""
+def built_or_skip(folder: Path) -> Path:
+    """Keycloak in this folder, with the module built into it and a database; skips the test where that cannot be had.
+
+    It is built once for each state of the module, and kept for the next run.
+    """
     program_or_skip("javac")
     maven = program_or_skip("mvn")
+    sources = sorted(path for path in MODULE.rglob("*") if path.is_file() and "target" not in path.parts)
+    recipe = [UNPACK, *BUILD, *((str(path.relative_to(MODULE)), path.read_text(encoding="utf-8")) for path in sources)]
+    built = kept("keycloak", json.dumps(recipe), lambda place: _build(maven, place)) / "keycloak"
+    place = folder / "keycloak"
+    place.mkdir()
+    for part in built.iterdir():
+        if part.name in WRITTEN:
+            shutil.copytree(part, place / part.name)
+        else:
+            (place / part.name).symlink_to(part)
+    return place
+
+
+def _build(maven: str, folder: Path) -> None:
     module = folder / "module"
     shutil.copytree(MODULE, module, ignore=shutil.ignore_patterns("target"))
     [version] = re.findall(
@@ -54,7 +65,7 @@ def unpacked_or_skip(folder: Path) -> Path:
     done = subprocess.run(  # noqa: S603  our own module
         [maven, "--batch-mode", "--quiet", "package", UNPACK, artifact, f"-DoutputDirectory={folder}"],
         cwd=module,
-        env={**os.environ, "MAVEN_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto"},
+        env={**os.environ, "MAVEN_OPTS": QUICKLY},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -64,22 +75,31 @@ def unpacked_or_skip(folder: Path) -> Path:
     if done.returncode and any(word in done.stdout for word in UNREACHABLE):
         pytest.skip("needs Keycloak, and mvn cannot fetch it")
     assert done.returncode == 0, done.stdout + done.stderr
-    place = folder / f"keycloak-{version}"
+    place = (folder / f"keycloak-{version}").rename(folder / "keycloak")
     shutil.copy(module / "target" / "idv-keycloak.jar", place / "providers")
-    return place
+    subprocess.run(  # noqa: S603  the distribution's own script
+        ["/bin/sh", "bin/kc.sh", *BUILD], cwd=place, env=_environment(place), check=True, timeout=SECONDS
+    )
+    # The first start makes the tables and the realm of the administrators.
+    with running(place, f"http://127.0.0.1:{free_port()}", ("master",)):
+        pass
+
+
+def _environment(place: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(place), "JAVA_OPTS": JAVA}
 
 
 @contextmanager
 def running(place: Path, url: str, realms: Sequence[str]) -> Iterator[None]:
-    """Keycloak at `url`, once it serves the realms that lie in its import folder."""
+    """Keycloak at `url`, once it serves these realms; those that lie in its import folder are new to it."""
     port = url.rpartition(":")[2]
     output = place / "output"
     with (
         output.open("wb") as written,
         subprocess.Popen(  # noqa: S603  the distribution's own script
-            [*START, "--http-port", port],
+            ["/bin/sh", "bin/kc.sh", *START, "--http-host", "127.0.0.1", "--http-port", port],
             cwd=place,
-            env={"PATH": os.environ["PATH"], "HOME": str(place), "JAVA_OPTS": JAVA},
+            env=_environment(place),
             stdin=subprocess.DEVNULL,
             stdout=written,
             stderr=subprocess.STDOUT,
@@ -95,4 +115,5 @@ def running(place: Path, url: str, realms: Sequence[str]) -> Iterator[None]:
             yield
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait(SECONDS)

@@ -86,7 +86,7 @@ class World:
 @contextmanager
 def world(folder: Path) -> Iterator[World]:
     """Everything, running. Skips the test where Keycloak cannot be had."""
-    keycloak = server.unpacked_or_skip(folder)
+    keycloak = server.built_or_skip(folder)
     identity_provider, provider, first, second = (f"http://127.0.0.1:{free_port()}" for _ in range(4))
     addresses = {name: f"{identity_provider}/realms/{name}" for name in ("going-on", "blocking")}
     settings = {
@@ -118,7 +118,7 @@ def world(folder: Path) -> Iterator[World]:
     ):
         sandbox.wait_until(lambda: answers(f"{provider}/oauth2/jwks", 200), "the sandbox")
         imported = keycloak / "data" / "import"
-        imported.mkdir(parents=True)
+        imported.mkdir()
         for (name, address), wire in zip(addresses.items(), (going_on, blocking), strict=True):
             made = realm(name, address, wire.url, IDP_KEY, blocking=wire is blocking, people=PEOPLE)
             (imported / f"{name}-realm.json").write_text(json.dumps(made), encoding="utf-8")
