@@ -6,6 +6,9 @@ BUILD_LOCK := requirements.build.lock.txt
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 READY := .venv/ready
 
+# Without bytecode each of pytest's processes would compile and rewrite all tests and plugins again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup demo test unit check format audit defences mutate soak bench bench-peers bench-large release lock clean
 .DEFAULT_GOAL := help
 
