@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.core.errors import CommitInDoubt, DatabaseUnavailable
-from app.storage import admission, postgresql, sqlite
+from app.storage import admission, postgresql, queries, sqlite
 from app.storage.database import CONNECTIONS, Database
 from tests.harness.service import Service, is_told_of
 from tests.harness.silence import Wire
@@ -78,6 +79,20 @@ async def test_a_file_that_somebody_else_keeps_locked_is_told_of_in_time(service
     for response in responses:
         is_told_of(response)
     assert (await service.start("ana"))["action"] == "redirect"
+
+
+@on_sqlite_only
+async def test_a_question_waits_for_a_file_that_somebody_keeps_to_himself(database_url: str) -> None:
+    database = Database(database_url)
+    before = threading.active_count()
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("UPDATE users SET revision = revision")
+        asking = asyncio.create_task(database.read(queries.USER, {"of_user": "ana"}))
+        await until(lambda: threading.active_count() > before or asking.done())
+        assert not asking.done()
+    assert await asking == []
+    await database.close()
 
 
 @on_postgresql_only
