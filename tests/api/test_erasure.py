@@ -6,7 +6,7 @@ import asyncio
 import random
 import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.loopback import NO_TLS
 from tests.harness.provider import PUBLIC_URL, ProviderHost
-from tests.harness.service import Json, Service, problem, query_of
+from tests.harness.service import Json, Service, problem, query_of, until_answered
 from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.tampering import TamperedProvider
 from tests.harness.waiting import PATIENCE, arrivals
@@ -305,25 +305,18 @@ async def test_the_limit_on_attempts_is_forgotten_too(make_service: MakeService,
         await erase(service, USER)
 
 
-async def served(send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-    """The answer to a request, sent again where a slow machine says that too many wait for the database."""
-    while (response := await send()).status_code == 503:
-        pass
-    return response
-
-
 async def test_erasures_and_verifications_at_once_are_all_answered_and_the_last_erasure_is_final(
     service: Service,
 ) -> None:
     async def log_in(n: int) -> None:
         body = {"user_id": USER, "force": True}
-        started = (await served(lambda: service.idp.post("/v1/verifications", json=body))).json()
+        started = (await until_answered(lambda: service.idp.post("/v1/verifications", json=body))).json()
         back = await service.visit(started, "denied" if n % 3 == 0 else "verified")
-        response = await served(lambda: service.send_callback(USER, started, **back))
+        response = await until_answered(lambda: service.send_callback(USER, started, **back))
         assert response.status_code in {200, 404}, response.text
 
     async def forget() -> None:
-        assert (await served(lambda: service.admin.delete(f"/v1/users/{quote(USER)}"))).status_code == 204
+        assert (await until_answered(lambda: service.admin.delete(f"/v1/users/{quote(USER)}"))).status_code == 204
 
     await asyncio.gather(*(log_in(n) for n in range(12)), *(forget() for _ in range(6)))
     await erase(service, USER)

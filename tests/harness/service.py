@@ -156,13 +156,13 @@ def problem(response: httpx.Response, status: int, code: str) -> Json:
 
 
 async def until_answered(send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-    """The answer to a callback, sent again where it is told to come back, as a slow machine tells some of very many.
+    """The answer to a request, sent again where it is told to come back, as a slow machine tells some of very many.
 
     They come back after a breath: many that never stop asking would keep the one that is at work from its answer.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE
-    while (response := await send()).json().get("code") in {"callback_in_progress", "database_unavailable"}:
+    while "Retry-After" in (response := await send()).headers:
         assert loop.time() < deadline, response.text
         await asyncio.sleep(0.1)
     return response
