@@ -78,8 +78,11 @@ def found_in(stored: bytes, traces: set[str]) -> set[str]:
     return {
         trace
         for trace in traces
-        if any(trace[at : at + PIECE].encode() in stored for at in range(max(1, len(trace) - PIECE + 1)))
-        and (len(trace.encode()) > 1000 or trace.encode() in stored)
+        if trace.encode() in stored
+        or (
+            len(trace.encode()) > 1000
+            and any(trace[at : at + PIECE].encode() in stored for at in range(len(trace) - PIECE + 1))
+        )
     }
 
 
