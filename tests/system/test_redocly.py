@@ -35,22 +35,15 @@ def redocly(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]"
     )
 
 
-@pytest.fixture
-def linter(tmp_path: Path) -> Path:
-    """An empty folder where Redocly runs."""
-    program_or_skip("npx")
-    try:
-        found = redocly("--version", folder=tmp_path).returncode == 0
-    except subprocess.TimeoutExpired:
-        found = False
-    if not found:
-        pytest.skip(f"{PINNED} cannot be fetched or does not run here")
-    return tmp_path
-
-
-def test_redocly_finds_nothing_wrong_with_the_openapi_document(linter: Path) -> None:
+def test_redocly_finds_nothing_wrong_with_the_openapi_document(tmp_path: Path) -> None:
     app = create_app(settings_for("http://127.0.0.1:9", "sqlite+aiosqlite:///./idv.db"))
-    document = linter / "openapi.json"
+    document = tmp_path / "openapi.json"
     document.write_text(json.dumps(app.openapi()), encoding="utf-8")
-    linted = redocly("lint", str(document), "--config", str(REPOSITORY / "redocly.yaml"), folder=linter)
+    try:
+        linted = redocly("lint", str(document), "--config", str(REPOSITORY / "redocly.yaml"), folder=tmp_path)
+        is_there = linted.returncode == 0 or redocly("--version", folder=tmp_path).returncode == 0
+    except subprocess.TimeoutExpired:
+        is_there = False
+    if not is_there:
+        pytest.skip(f"{PINNED} cannot be fetched or does not run here")
     assert linted.returncode == 0, linted.stdout + linted.stderr
