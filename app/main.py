@@ -59,6 +59,7 @@ from app.telemetry.logs import configure_logging
 from app.telemetry.metrics import FOLDER, Metrics
 from app.telemetry.tracing import Tracing
 
+VERSION = version("idv-gateway")
 MAX_BODY_BYTES = 64 * 1024
 # A hook gives back what it was sent: the claims of a token, which vendors let grow to 200 KB.
 MAX_HOOK_BODY_BYTES = 256 * 1024
@@ -113,7 +114,7 @@ def create_app(
 
     app = _Gateway(
         title="IDV Gateway",
-        version=version("idv-gateway"),
+        version=VERSION,
         summary="Identity verification at login, for any identity provider",
         description=description.TEXT,
         license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
