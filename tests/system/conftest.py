@@ -1,13 +1,15 @@
 import fcntl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from app.core.domain import utc_now
+from app.main import create_app
 from app.sandbox import Sandbox
 from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, ProviderHost, new_sandbox
-from tests.system.processes import Workplace
+from tests.harness.service import ENCRYPTION_KEY, REDIRECT_SECRET, Service, settings_for
+from tests.system.processes import SETTINGS, Workplace
 
 
 @pytest.fixture
@@ -39,3 +41,33 @@ def connected(provider_host: ProviderHost, provider: Sandbox, database_url: str)
         "HTTP_TIMEOUT_SECONDS": "6.5",
         "DATABASE_URL": database_url,
     }
+
+
+@pytest.fixture
+def store_tokens() -> bool:
+    """Whether the service below keeps the provider's tokens; a module that wants it says so by its own."""
+    return False
+
+
+@pytest.fixture
+async def service(
+    provider_host: ProviderHost, provider: Sandbox, database_url: str, *, store_tokens: bool
+) -> AsyncIterator[Service]:
+    """A service by the machine's clock, as the commands go by it, on each engine in turn."""
+    settings = settings_for(provider_host.url, database_url, store_tokens=store_tokens)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        service = Service(app, provider, settings)
+        yield service
+        await service.close()
+
+
+@pytest.fixture
+def settings(connected: dict[str, str], *, store_tokens: bool) -> dict[str, str]:
+    """The same service's settings, for processes of their own."""
+    same = {
+        "ENCRYPTION_KEYS": ENCRYPTION_KEY,
+        "REDIRECT_SECRET": REDIRECT_SECRET,
+        "STORE_TOKENS": str(store_tokens).lower(),
+    }
+    return {**SETTINGS, **connected, **same}

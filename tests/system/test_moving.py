@@ -6,7 +6,7 @@ import gzip
 import json
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ from cryptography.fernet import Fernet
 
 from app.main import create_app
 from app.operator import exporting
-from app.sandbox import Sandbox
 from tests.harness.databases import empty_database, migrated_template, on_postgres, postgres_or_skip
 from tests.harness.programs import program_or_skip
 from tests.harness.provider import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, ProviderHost
-from tests.harness.service import CLAIM, ENCRYPTION_KEY, REDIRECT_SECRET, USER, Json, Service, gist, settings_for
+from tests.harness.service import CLAIM, ENCRYPTION_KEY, USER, Json, Service, gist, settings_for
 from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.waiting import PATIENCE
-from tests.system.processes import SETTINGS, Workplace
+from tests.system.processes import Workplace
 
 ACTION = Path(__file__).parent / "action.mjs"
 USERS = {
@@ -37,23 +36,6 @@ USERS = {
 }
 
 SLEEPING = "SELECT {} FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
-
-
-@pytest.fixture
-async def service(provider_host: ProviderHost, provider: Sandbox, database_url: str) -> AsyncIterator[Service]:
-    """A service by the machine's clock, as the commands go by it, on each engine in turn."""
-    settings = settings_for(provider_host.url, database_url)
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        service = Service(app, provider, settings)
-        yield service
-        await service.close()
-
-
-@pytest.fixture
-def settings(connected: dict[str, str]) -> dict[str, str]:
-    """The same service's settings, for processes of their own."""
-    return {**SETTINGS, **connected, "ENCRYPTION_KEYS": ENCRYPTION_KEY, "REDIRECT_SECRET": REDIRECT_SECRET}
 
 
 def export_of(folder: Path, issuer: str) -> tuple[Path, dict[str, Any]]:

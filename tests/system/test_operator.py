@@ -4,7 +4,6 @@ import json
 import re
 import sqlite3
 import subprocess
-from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
 
@@ -15,11 +14,8 @@ from sqlalchemy.pool import NullPool
 
 from app.core.domain import FailureCode
 from app.core.failures import CATALOGUE
-from app.main import create_app
-from app.sandbox import Sandbox
 from app.storage.encryption import Cipher
-from tests.harness.provider import ProviderHost
-from tests.harness.service import ENCRYPTION_KEY, REDIRECT_SECRET, Service, query_of, settings_for
+from tests.harness.service import ENCRYPTION_KEY, Service, query_of
 from tests.harness.tables import Tables, on_postgresql_only, on_sqlite_only
 from tests.harness.waiting import PATIENCE
 from tests.system.callers import Caller
@@ -32,21 +28,8 @@ TRACES = "Done, but SQLite's file keeps traces while another process holds it. R
 
 
 @pytest.fixture
-async def service(provider_host: ProviderHost, provider: Sandbox, database_url: str) -> AsyncIterator[Service]:
-    """A service by the machine's clock, as the commands go by it, on each engine in turn."""
-    settings = settings_for(provider_host.url, database_url, store_tokens=True)
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        service = Service(app, provider, settings)
-        yield service
-        await service.close()
-
-
-@pytest.fixture
-def settings(connected: dict[str, str]) -> dict[str, str]:
-    """The same service's settings, for processes of their own."""
-    same = {"ENCRYPTION_KEYS": ENCRYPTION_KEY, "REDIRECT_SECRET": REDIRECT_SECRET, "STORE_TOKENS": "true"}
-    return {**SETTINGS, **connected, **same}
+def store_tokens() -> bool:
+    return True
 
 
 def plain(shown: str) -> str:
