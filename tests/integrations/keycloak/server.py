@@ -30,7 +30,7 @@ START = ("start", "--optimized", "--import-realm", "--http-enabled", "true", "--
 # What starts soonest: it does not live long enough to be compiled well, and its classes are those of a release.
 QUICKLY = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto"
 JAVA = (
-    f"-Xms64m -Xmx512m -XX:MaxMetaspaceSize=256m {QUICKLY} -XX:+UnlockDiagnosticVMOptions "
+    f"-Xms512m -Xmx512m -XX:MetaspaceSize=256m -XX:MaxMetaspaceSize=256m {QUICKLY} -XX:+UnlockDiagnosticVMOptions "
     "-XX:-BytecodeVerificationRemote -Dfile.encoding=UTF-8"
 )
 
