@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-PLACE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "idv-gateway"
 # No run of the tests lasts so long: what lay untouched for this time is in nobody's hands.
 UNUSED_SECONDS = 7 * 24 * 60 * 60
 
@@ -19,13 +18,14 @@ def kept(name: str, recipe: str, make: Callable[[Path], None]) -> Path:
 
     Of several processes that come at once, one makes it, and the others wait. Whoever is broken off leaves nothing.
     """
-    PLACE.mkdir(parents=True, exist_ok=True)
-    folder = PLACE / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
-    with (PLACE / f"{name}.lock").open("w") as lock:
+    place = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "idv-gateway"
+    place.mkdir(parents=True, exist_ok=True)
+    folder = place / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    with (place / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            _remove_unused(name)
-            with TemporaryDirectory(dir=PLACE, prefix="unfinished-") as unfinished:
+            _remove_unused(place, name)
+            with TemporaryDirectory(dir=place, prefix="unfinished-") as unfinished:
                 made = Path(unfinished) / name
                 made.mkdir()
                 make(made)
@@ -34,7 +34,7 @@ def kept(name: str, recipe: str, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _remove_unused(name: str) -> None:
-    for other in PLACE.glob(f"{name}-*"):
+def _remove_unused(place: Path, name: str) -> None:
+    for other in place.glob(f"{name}-*"):
         if other.stat().st_mtime < time.time() - UNUSED_SECONDS:
             shutil.rmtree(other)
