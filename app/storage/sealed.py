@@ -134,11 +134,11 @@ class Seals:
             "userinfo_answered": isinstance(outcome, Verdict) and outcome.userinfo_answered,
             "token_digest": returned.token_digest,
         }
-        return self._cipher.seal(_owner("outcome", attempt, _text(attempt.returned_at)), value)
+        return self._cipher.seal(_owner("outcome", attempt, timestamp(attempt.returned_at)), value)
 
     def returned(self, attempt: Attempt, sealed: bytes) -> Returned:
         """What `seal_returned` has sealed for this attempt."""
-        value = self._cipher.open(_owner("outcome", attempt, _text(attempt.returned_at)), sealed)
+        value = self._cipher.open(_owner("outcome", attempt, timestamp(attempt.returned_at)), sealed)
         try:
             failure, evidence = _failure(value.get("failure")), _evidence(value.get("evidence"))
             outcome = failure or Verdict(evidence or Evidence(), userinfo_answered=value.get("userinfo_answered", True))
@@ -149,12 +149,12 @@ class Seals:
     def seal_return_location(self, attempt: Attempt, location: str) -> bytes:
         """Where a hosted attempt's browser is sent back to, with its session token."""
         return self._cipher.seal(
-            _owner("return", attempt, attempt.browser_digest, _text(attempt.returned_at)), location
+            _owner("return", attempt, attempt.browser_digest, timestamp(attempt.returned_at)), location
         )
 
     def return_location(self, attempt: Attempt, sealed: bytes) -> str:
         """What `seal_return_location` has sealed for this attempt."""
-        owner = _owner("return", attempt, attempt.browser_digest, _text(attempt.returned_at))
+        owner = _owner("return", attempt, attempt.browser_digest, timestamp(attempt.returned_at))
         return str(self._cipher.open(owner, sealed))
 
     def seal_answer(self, attempt: Attempt, decision: Decision) -> bytes:
@@ -221,11 +221,7 @@ def _owner(kind: str, attempt: Attempt, *more: str | None) -> str:
 
 
 def _answer_owner(attempt: Attempt) -> str:
-    return _owner("answer", attempt, attempt.status, attempt.callback_fingerprint, _text(attempt.finished_at))
-
-
-def _text(moment: datetime | None) -> str:
-    return timestamp(moment) if moment else ""
+    return _owner("answer", attempt, attempt.status, attempt.callback_fingerprint, timestamp(attempt.finished_at))
 
 
 def _moment(text: str | None) -> datetime | None:
