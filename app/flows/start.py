@@ -31,10 +31,7 @@ from app.flows.addresses import is_allowed
 from app.flows.authorization import AuthorizationRequests, hosted_secrets, relay_secrets
 from app.flows.exchange import failure_of
 from app.oidc import ProviderUnavailable
-from app.storage.store import NewAttempt, Reading, Store
-
-# A start is decided again when something came between its look and its write. At most ten come at once from a process.
-TRIES = 50
+from app.storage.store import TRIES, NewAttempt, Reading, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,8 @@ from app.storage.connection import Connection
 from app.storage.statements import Row, Statement
 from app.storage.tables import users, verifications
 
-USER = Statement(select(users).where(users.c.user_id == bindparam("of_user")), is_short=True)
+_OF_USER = users.c.user_id == bindparam("of_user")
+USER = Statement(select(users).where(_OF_USER), is_short=True)
 ATTEMPT = Statement(select(verifications).where(verifications.c.id == bindparam("attempt_id")), is_short=True)
 
 
@@ -65,9 +66,7 @@ def counting(purpose: Purpose, since: datetime, limit: int, now: datetime) -> di
 
 _ONE_ROW = select(literal_column("1").label("one")).subquery()
 FOR_START = Statement(
-    select(*users.c, _filled_at().label("filled_at")).select_from(
-        _ONE_ROW.outerjoin(users, users.c.user_id == bindparam("of_user"))
-    ),
+    select(*users.c, _filled_at().label("filled_at")).select_from(_ONE_ROW.outerjoin(users, _OF_USER)),
     is_short=True,
 )
 
@@ -91,19 +90,20 @@ def _where_taken_first(*new: Any) -> Select[Any]:
 
 def _where_taken(*new: Any) -> Select[Any]:
     """The user's row gets a new stamp, where it has the one that was seen. Another start waits for it."""
-    taken = (
-        update(users)
-        .where(users.c.user_id == bindparam("of_user"), users.c.stamp == bindparam("seen"))
-        .values(stamp=bindparam("new_stamp"))
-    )
+    taken = update(users).where(_OF_USER, users.c.stamp == bindparam("seen")).values(stamp=bindparam("new_stamp"))
     return select(*new).select_from(taken.returning(users.c.user_id).cte("taken"))
+
+
+def _user_is_as_seen() -> ColumnElement[bool]:
+    """The user's row has the stamp that was seen; or there was no row, and there is none."""
+    stamp = select(users.c.stamp).where(_OF_USER).scalar_subquery()
+    return stamp.is_not_distinct_from(bindparam("seen", type_=users.c.stamp.type))
 
 
 def _where_as_it_was(*new: Any) -> Select[Any]:
     """Nothing has changed since the reading. SQLite looks with the right to write in its hands."""
-    stamp = select(users.c.stamp).where(users.c.user_id == bindparam("of_user")).scalar_subquery()
     is_free = ~bindparam("is_limited", type_=Boolean) | _filled_at().is_(None)
-    return select(*new).where(stamp.is_not_distinct_from(bindparam("seen", type_=users.c.stamp.type)), is_free)
+    return select(*new).where(_user_is_as_seen(), is_free)
 
 
 BEGIN_FIRST = _add_attempt(_where_taken_first)
@@ -180,7 +180,6 @@ FINISHED = (
     "sealed_outcome",
     "sealed_answer",
 )
-_OF_USER = users.c.user_id == bindparam("of_user")
 # Attempts without success, but the one that succeeds, which is changed by itself.
 _FORGET = (
     update(verifications)
@@ -233,9 +232,7 @@ def _record_outcome() -> Statement:
 
 def _record_outcome_on_sqlite() -> tuple[Statement, ...]:
     """The same, as statements of one transaction, of which the others are run only where the first finds the row."""
-    stamp = select(users.c.stamp).where(_OF_USER).scalar_subquery()
-    as_seen = stamp.is_not_distinct_from(bindparam("seen", type_=users.c.stamp.type))
-    finish = _change_as_found().where(as_seen).values(_set(verifications, FINISHED))
+    finish = _change_as_found().where(_user_is_as_seen()).values(_set(verifications, FINISHED))
     forget = _FORGET.where(bindparam("succeeds", type_=Boolean))
     new = select(bindparam("of_user"), *_set(users, _RECORD).values()).where(bindparam("writes", type_=Boolean))
     write = sqlite.insert(users).from_select(["user_id", *_RECORD], new)

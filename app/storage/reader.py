@@ -39,9 +39,8 @@ class Reader:
         """The connection, opened where it is not. Raises sqlite3.Error, also where there is no file yet."""
         if self._connection is None:
             address = f"file:{quote(self._file)}?mode=rw"
-            connection = sqlite3.connect(address, timeout=0, isolation_level=None, uri=True)
-            connection.execute("PRAGMA query_only = ON")
-            self._connection = connection
+            self._connection = sqlite3.connect(address, timeout=0, isolation_level=None, uri=True)
+            self._connection.execute("PRAGMA query_only = ON")
         return self._connection
 
     def close(self) -> None:

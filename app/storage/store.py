@@ -48,7 +48,8 @@ from app.storage.tables import users, verifications
 T = TypeVar("T")
 Decide = Callable[[UserRecord | None], Ruling]
 
-# An outcome is decided again when something came between its look and its write.
+# What is decided is decided again when something came between its look and its write. At most ten come at once from a
+# process.
 TRIES = 50
 _LAPSED = Failure(FailureCode.VERIFICATION_EXPIRED)
 
@@ -237,19 +238,17 @@ class Store:
         `finishing` says who finished it. None, with nothing recorded, when the attempt is no longer as it was: it was
         erased, reset, given up or confirmed.
         """
-        seen: list[str | None] = []
         for _ in range(TRIES):
             rows = await self._database.read(queries.USER, {"of_user": attempt.user_id})
             row = rows[0] if rows else None
-            stamp = row.stamp if row else None
-            if seen == [stamp]:
-                return None
             if row is None and not self._database.is_sqlite:
                 return await self._record_of_nobody(attempt, decide, now, finishing)
             decision, values = self._outcome(attempt, row, decide, now, finishing)
             if await self._put(values):
                 return decision
-            seen = [stamp]
+            on_file = await self.attempt(attempt.id)
+            if on_file is None or queries.as_found(on_file) != queries.as_found(attempt):
+                return None
         raise DatabaseUnavailable
 
     async def _put(self, values: Mapping[str, Any]) -> bool:
