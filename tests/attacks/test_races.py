@@ -142,6 +142,8 @@ async def test_of_two_people_who_are_verified_at_once_only_one_is_enrolled(make_
         # It holds the row on PostgreSQL, and the right to write on SQLite.
         await connection.execute(text("UPDATE users SET revision = revision"))
     await until(lambda: all(any("FROM users" in statement for statement, _ in each) for each in asked))
+    if not services[0].app.state.services.database.is_sqlite:
+        await _wait_or_are_done(tables, *finishing)
     await connection.close()
     await holder.dispose()
 
@@ -220,7 +222,7 @@ async def test_a_start_waits_for_whoever_holds_the_users_row(make_service: MakeS
         begun = "INSERT INTO users (user_id, revision, stamp) VALUES (:user_id, 0, 'another')"
         await connection.execute(text(begun), {"user_id": ANA})
         starting = asyncio.create_task(service.start(ANA))
-        await _waits_or_is_done(tables, starting)
+        await _wait_or_are_done(tables, starting)
         columns = [name for name in (await tables.attempts("auth0|eve"))[0] if name not in {"id", "user_id"}]
         copy = (
             f"INSERT INTO verifications (id, user_id, {', '.join(columns)}) SELECT :id, :user_id, {', '.join(columns)}"
@@ -232,9 +234,11 @@ async def test_a_start_waits_for_whoever_holds_the_users_row(make_service: MakeS
     assert gist(await starting) == ("continue", "too_many_attempts")
 
 
-async def _waits_or_is_done(tables: Tables, starting: "asyncio.Task[Json]") -> None:
+async def _wait_or_are_done(tables: Tables, *tasks: "asyncio.Task[Any]") -> None:
+    """Return once each of these tasks waits for a lock of PostgreSQL's, or is done."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with asyncio.timeout(PATIENCE):
-        while not starting.done():
-            if await tables.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+        while True:
+            if len(await tables.rows(waiting)) >= sum(not task.done() for task in tasks):
                 return
             await asyncio.sleep(0.01)
