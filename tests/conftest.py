@@ -1,6 +1,7 @@
+import asyncio
 import gc
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import hypothesis
 import pytest
 import pytest_asyncio
+import uvloop
 from playwright.async_api import Browser
 
 from app.main import HOUSEKEEPING_SECONDS, create_app
@@ -31,6 +33,16 @@ hypothesis.settings.load_profile("suite")
 # httpx and httpcore look for it at each request, in vain and in every folder of the path.
 if find_spec("sniffio") is None:
     sys.modules["sniffio"] = None  # type: ignore[assignment]
+
+
+# Commands run on asyncio's own event loop: what a connection raises, and when it closes, differs there.
+ON_BOTH_LOOPS = ("tests/unit/oidc/", "tests/conformance/test_transport.py")
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loop that the service is served on, and beside it the one that commands run on."""
+    served = {"uvloop": uvloop.new_event_loop}
+    return {**served, "asyncio": asyncio.new_event_loop} if item.nodeid.startswith(ON_BOTH_LOOPS) else served
 
 
 @pytest.hookimpl(trylast=True)

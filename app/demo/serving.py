@@ -25,6 +25,8 @@ def listening_socket(preferred_port: int) -> socket.socket:
     """A socket on loopback: on the preferred port, or on any free one when that is busy."""
     for port in (preferred_port, 0):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # Elsewhere the second piece of an answer waits 40 ms for the receipt of the first.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))

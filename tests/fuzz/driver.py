@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+import uvloop
 
 from app.main import create_app
 from app.sandbox.people import People
@@ -93,7 +94,7 @@ class Driver:
     """
 
     def __init__(self, host: ProviderHost, database_url: str, rules: Rules) -> None:
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._stack = AsyncExitStack()
         self.clock = Clock()
         self.sandbox = new_sandbox(host, self.clock)

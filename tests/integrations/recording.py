@@ -32,6 +32,8 @@ def recording(service: str) -> Iterator[Recording]:
     recorded = Recording()
 
     class Relay(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True
+
         def do_GET(self) -> None:
             self._relay(None)
 
