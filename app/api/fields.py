@@ -14,6 +14,13 @@ FieldErrors = list[dict[str, str]]
 NOT_JSON = "is not valid JSON"
 NO_OBJECT = "must be a JSON object, sent as application/json"
 MISSING = "is missing"
+NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+# BCP 47, and the underscore that Java and some identity providers write for the hyphen.
+LANGUAGE_TAG = r"^[A-Za-z0-9]+([-_][A-Za-z0-9]+)*$"
+_MISMATCHES = {
+    NO_CONTROLS: "may not contain control characters",
+    LANGUAGE_TAG: "must be a language tag such as pt-BR",
+}
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 # By the library's type of error; what it knows of the limits goes into the braces.
 _WORDS = {
@@ -21,7 +28,6 @@ _WORDS = {
     "string_type": "must be a string",
     "string_unicode": "must be a string of Unicode characters",
     "string_too_long": "may have at most {max_length} characters",
-    "string_pattern_mismatch": "may not contain control characters",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
@@ -64,7 +70,8 @@ def _message(error: Any, place: Sequence[str], known: list[str]) -> str:
         return str(details["error"])
     if "url" not in error:  # a message of ours: the library's own errors say where they are documented
         return str(error["msg"])
-    return _WORDS.get(kind, "is not valid").format(**details)
+    words = _MISMATCHES.get(details.get("pattern")) or _WORDS.get(kind, "is not valid")
+    return words.format(**details)
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType, TypedDict
 
+from app.api.fields import LANGUAGE_TAG, NO_CONTROLS
 from app.core import failures, messages
 from app.core.claims import timestamp, without_tokens
 from app.core.domain import (
@@ -45,7 +46,6 @@ from app.storage.audit import AuditFilter, AuditPage
 from app.storage.listing import AttemptFilter, Position
 from app.storage.store import Page
 
-_NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _ITEM_ID = re.compile(r"(idv|aud)_[0-9a-f]{32}")
 
 
@@ -58,7 +58,7 @@ UserId = Annotated[
     Field(
         min_length=1,
         max_length=255,
-        pattern=_NO_CONTROLS,
+        pattern=NO_CONTROLS,
         description="The user's id at the identity provider. Any characters but control characters.",
         examples=["auth0|66f1c0ffee"],
     ),
@@ -67,29 +67,29 @@ VerificationId = Annotated[
     str,
     Field(
         max_length=64,
-        pattern=_NO_CONTROLS,
+        pattern=NO_CONTROLS,
         description="`verification.id` of the answer that started it.",
         examples=["idv_6f1d2c3b4a5968778695a4b3c2d1e0f1"],
     ),
 ]
 # The bounds belong to the text, not to the union: an absent value has no length.
 Parameter = Annotated[
-    Annotated[str, Field(max_length=8192, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
+    Annotated[str, Field(max_length=8192, pattern=NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
 ]
 HostedText = Annotated[
-    Annotated[str, Field(max_length=2048, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
+    Annotated[str, Field(max_length=2048, pattern=NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
 ]
 Email = Annotated[
-    Annotated[str, Field(max_length=320, pattern=_NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
+    Annotated[str, Field(max_length=320, pattern=NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
 ]
 Locale = Annotated[
-    Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$")] | None,
+    Annotated[str, Field(max_length=64, pattern=LANGUAGE_TAG)] | None,
     BeforeValidator(_absent_when_empty),
 ]
 ForeignText = Annotated[str | None, BeforeValidator(_absent_when_empty)]
 IdentityId = Annotated[
     str,
-    Field(min_length=1, max_length=255, pattern=_NO_CONTROLS, examples=["2312120ecbbd3d7b78f3fdec"]),
+    Field(min_length=1, max_length=255, pattern=NO_CONTROLS, examples=["2312120ecbbd3d7b78f3fdec"]),
 ]
 Cursor = Annotated[
     str,

@@ -256,7 +256,6 @@ class HostedFlow:
         return location
 
     async def _wait_for_return(self, attempt: Attempt, deadline: Deadline) -> str:
-        current: Attempt | None = attempt
         while current := await self._store.attempt(attempt.id):
             if current.status is not Status.EXCHANGING:
                 return await self._return_location(current)

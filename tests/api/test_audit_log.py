@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import pytest
+
+from app.core.domain import Actor
+from app.core.errors import DatabaseUnavailable
 from tests.harness.clock import Clock
 from tests.harness.service import ADMIN_KEY, USER, Json, Service, enrol, problem
 from tests.harness.tables import Tables
@@ -40,6 +44,18 @@ async def test_each_act_is_entered_with_who_when_and_in_which_request(service: S
     }
     assert (oldest["action"], oldest["request_id"]) == ("reset", requests[0])
     assert newest["id"] != oldest["id"]
+
+
+async def test_whoever_exports_what_is_on_file_is_entered_before_it_is_told(service: Service, clock: Clock) -> None:
+    await enrol(service, clock)
+    users = service.app.state.services.users
+    exported = await users.export(USER, by=Actor(name="cli"))
+    assert exported == await users.status(USER)
+    [entry] = await entries(service)
+    assert (entry["action"], entry["by"], entry["user_id"], entry["request_id"]) == ("export", "cli", USER, None)
+    await Tables(service).change("ALTER TABLE audit RENAME TO taken_away")
+    with pytest.raises(DatabaseUnavailable):
+        await users.export(USER, by=Actor(name="cli"))
 
 
 async def test_of_an_erased_user_the_audit_keeps_no_id_and_whoever_knows_it_still_finds_the_erasure(

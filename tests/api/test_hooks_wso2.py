@@ -91,6 +91,8 @@ async def test_a_login_goes_through_the_hosted_flow_and_back_to_its_own_flow(wso
 
     assert await wso2.ask(AUTHENTICATION, login(FLOW, arrived["session_token"])) == {"actionStatus": "SUCCESS"}
     assert (await wso2.service.status(USER))["verified"] is True
+    [attempt] = (await wso2.service.admin.get("/v1/verifications")).json()["items"]
+    assert (attempt["started_by"], attempt["finished_by"]) == ("acme", "acme")
     assert await wso2.ask(AUTHENTICATION, login(FLOW, arrived["session_token"])) == {"actionStatus": "SUCCESS"}
     assert await wso2.ask(AUTHENTICATION, login("another-flow")) == {"actionStatus": "SUCCESS"}
 

@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from app.api.page_words import PAGES
+from app.flows.hosted import PageKind
 from app.sandbox import OUTCOMES, Sandbox
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.provider import LOOPBACK_URL, PUBLIC_URL
+from tests.harness.queries import Queries
 from tests.harness.service import CLAIM, Json, Service, problem, query_of
 from tests.harness.tables import on_sqlite_only
 from tests.harness.tokens import decoded, payload
-from tests.harness.waiting import arrivals
+from tests.harness.waiting import arrivals, until
 
 RETURN_TO = "https://tenant.example/continue"
 HOSTED = {"public_url": PUBLIC_URL, "return_urls": RETURN_TO}
@@ -139,6 +142,46 @@ async def test_two_reloads_while_the_code_is_exchanged_get_the_same_return(
         responses = await asyncio.gather(*callbacks)
     assert len({response.headers["Location"] for response in responses}) == 1
     assert service.asked("token") == 1
+
+
+@pytest_asyncio.fixture
+async def hanging(hosted: Service, browser: Browser) -> tuple[Json, str]:
+    """A start, and the address that its browser came back to: the process that exchanged its code has died."""
+    started = await start(hosted)
+    address = await browser.at_provider(await browser.launch(started))
+    with hosted.sandbox.hold("token") as gate:
+        dying = asyncio.create_task(browser.come_back(address))
+        await arrivals(gate)
+        dying.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await dying
+    assert (await attempt(hosted, started))["status"] == "exchanging"
+    return started, address
+
+
+@on_sqlite_only
+async def test_a_reload_waits_for_an_exchange_and_then_says_that_it_goes_on(
+    hosted: Service, browser: Browser, hanging: tuple[Json, str]
+) -> None:
+    started, address = hanging
+    page = await browser.come_back(address)
+    assert page.status_code == 503
+    assert f"<h1>{PAGES[PageKind.IN_PROGRESS]['en'].title}</h1>" in page.text
+    assert started["verification"]["id"] in page.text
+    assert (await attempt(hosted, started))["status"] == "exchanging"
+
+
+async def test_a_reload_does_not_wait_for_an_attempt_that_is_erased(
+    hosted: Service, browser: Browser, hanging: tuple[Json, str]
+) -> None:
+    _, address = hanging
+    asked = Queries(hosted.app.state.services.database)
+    reloading = asyncio.create_task(browser.come_back(address))
+    await until(lambda: asked.count > 1)  # whose attempt it is, and how far it has come
+    assert (await hosted.admin.delete(f"/v1/users/{USER}")).status_code == 204
+    page = await reloading
+    assert page.status_code == 400
+    assert f"<h1>{PAGES[PageKind.BAD_LINK]['en'].title}</h1>" in page.text
 
 
 async def test_the_confirmation_works_once_and_is_answered_again_for_five_minutes(

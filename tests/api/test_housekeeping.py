@@ -186,7 +186,9 @@ async def test_attempts_go_after_retention_days_and_what_is_on_file_about_a_user
 
 
 @pytest.mark.parametrize("number", [250])
-async def test_more_than_one_step_can_take_is_all_cleared(make_house: MakeHouse, clock: Clock, number: int) -> None:
+async def test_more_than_one_step_can_take_is_all_cleared(
+    make_house: MakeHouse, clock: Clock, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
     house = await make_house(attempt_limit=0)
     started = await house.service.start(USER)
     tables = Tables(house.service)
@@ -202,6 +204,7 @@ async def test_more_than_one_step_can_take_is_all_cleared(make_house: MakeHouse,
     assert (
         await tables.rows("SELECT id FROM verifications WHERE clear_at IS NOT NULL OR sealed_request IS NOT NULL") == []
     )
+    assert "housekeeping_" not in capsys.readouterr().out
 
 
 async def test_one_process_of_a_deployment_keeps_house(make_house: MakeHouse) -> None:

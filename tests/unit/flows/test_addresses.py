@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.flows.addresses import is_allowed, with_answer
+from app.flows.addresses import is_allowed, site_of, with_answer
 from tests.harness.ids import plain_id
 
 LISTED = ["https://tenant.example/continue", "https://tenant.example:8443/back?client=1", "http://tenant.example/plain"]
@@ -82,3 +82,10 @@ def test_an_address_is_allowed_only_where_it_is_listed(allowed: list[str]) -> No
 )
 def test_the_answer_is_added_to_the_query(url: str, state: str | None, expected: str) -> None:
     assert with_answer(url, state=state, session_token="t.o.k") == expected
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example:8443/b/c?d=e", "https://a.example:8443", "https://a.example:8443?f"]
+)
+def test_a_site_is_all_that_a_stranger_learns_of_an_address(url: str) -> None:
+    assert site_of(url) == "https://a.example:8443/"

@@ -35,6 +35,7 @@ def test_a_session_token_says_who_came_back_from_what_and_until_when(state: str 
     issued = int(NOW.timestamp())
     assert claims == {**CLAIMS, "iat": issued, "exp": issued + 300, **shown}
     assert jws.unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
+    assert TOKENS.read(token) == Session("idv_1", "auth0|ana", state)
 
 
 def test_every_session_token_has_an_identifier_of_its_own() -> None:
