@@ -17,7 +17,7 @@ from tests.harness.clock import Clock
 from tests.harness.provider import LOOPBACK_URL, PUBLIC_URL
 from tests.harness.queries import Queries
 from tests.harness.service import CLAIM, Json, Service, problem, query_of
-from tests.harness.tables import on_sqlite_only
+from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.tokens import decoded, payload
 from tests.harness.waiting import arrivals, until
 
@@ -182,6 +182,18 @@ async def test_a_reload_does_not_wait_for_an_attempt_that_is_erased(
     page = await reloading
     assert page.status_code == 400
     assert f"<h1>{PAGES[PageKind.BAD_LINK]['en'].title}</h1>" in page.text
+
+
+async def test_a_browser_whose_way_back_cannot_be_read_has_something_to_refer_to(
+    hosted: Service, browser: Browser
+) -> None:
+    started = await start(hosted)
+    address = await browser.at_provider(await browser.launch(started))
+    await Tables(hosted).change("UPDATE verifications SET sealed_way_back = 'x'")
+    page = await browser.come_back(address)
+    assert page.status_code == 400
+    assert f"<h1>{PAGES[PageKind.UNREADABLE]['en'].title}</h1>" in page.text
+    assert started["verification"]["id"] in page.text
 
 
 async def test_the_confirmation_works_once_and_is_answered_again_for_five_minutes(

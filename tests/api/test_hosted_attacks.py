@@ -20,7 +20,7 @@ from tests.harness.clock import Clock
 from tests.harness.provider import LOOPBACK_URL, PUBLIC_URL
 from tests.harness.service import REDIRECT_SECRET, Json, Service, problem, query_of
 from tests.harness.tables import on_sqlite_only
-from tests.harness.tokens import decoded
+from tests.harness.tokens import decoded, payload
 from tests.harness.waiting import arrivals
 
 RETURN_TO = "https://tenant.example/continue"
@@ -368,6 +368,14 @@ async def test_a_forged_session_token(hosted: Service, browser: Browser) -> None
         problem(response, 400, "session_token_invalid")
     await nothing_happened_to(hosted, USER)
     assert (await hosted.finish(USER, None, session_token=arrived["session_token"]))["reason"] == "verified"
+
+
+async def test_a_session_token_for_an_attempt_of_the_relay_flow(hosted: Service, browser: Browser) -> None:
+    relay = await hosted.start(USER, flow="relay")
+    claims = payload((await browser.go_through(await start(hosted)))["session_token"])
+    token = jws.sign_hs256({**claims, "verification_id": relay["verification"]["id"]}, REDIRECT_SECRET)
+    problem(await hosted.send_callback(USER, relay, session_token=token), 409, "verification_mismatch")
+    assert (await hosted.finish(USER, relay, **await hosted.visit(relay)))["reason"] == "verified"
 
 
 async def test_a_state_is_no_session_token_and_a_session_token_no_state(hosted: Service, browser: Browser) -> None:

@@ -343,8 +343,8 @@ def test_only_a_failure_about_the_person_takes_a_standing_verification_away(
 
 @pytest.mark.parametrize("purpose", Purpose)
 def test_a_record_that_is_not_authentic_is_an_obstacle_and_enrols_nobody(purpose: Purpose) -> None:
-    forged = replace(VERIFIED, authentic=False)
     refused = Failure(FailureCode.RECORD_NOT_AUTHENTIC)
+    forged = replace(VERIFIED, failure=refused, authentic=False)
     assert policy.obstacle(forged, purpose) == refused
     assert policy.judge(verdict(), forged, RULES, purpose) == refused
     assert policy.standing(policy.after_reset(forged, forget_identity=False), NOW, RULES) is Reason.RECORD_INVALID
