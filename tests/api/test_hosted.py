@@ -297,24 +297,31 @@ async def test_a_hosted_attempt_takes_nothing_that_a_relay_one_takes(hosted: Ser
 
 
 async def test_an_exchange_that_died_brings_the_browser_back(
-    make_service: MakeService, sandbox: Sandbox, clock: Clock
+    hosted: Service, browser: Browser, clock: Clock, hanging: tuple[Json, str]
 ) -> None:
-    service = await make_service(**HOSTED)
-    started = await start(service)
-    async with Browser(service) as browser:
-        address = await browser.at_provider(await browser.launch(started))
-        with sandbox.hold("token") as gate:
-            callback = asyncio.create_task(browser.come_back(address))
-            await arrivals(gate)
-            callback.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await callback
-        clock.advance(seconds=20)
-        assert (await attempt(service, started))["error"]["code"] == "callback_interrupted"
-        back = await browser.come_back(address)
-    finished = await confirm(service, query_of(back.headers["Location"]))
+    started, address = hanging
+    clock.advance(seconds=20)
+    assert (await attempt(hosted, started))["error"]["code"] == "callback_interrupted"
+    back = await browser.come_back(address)
+    finished = await confirm(hosted, query_of(back.headers["Location"]))
     assert finished["reason"] == "callback_interrupted"
-    assert (await start(service))["action"] == "redirect"
+    assert (await start(hosted))["action"] == "redirect"
+
+
+async def test_a_reset_while_the_code_is_exchanged_leaves_a_page_that_refers_to_the_attempt(
+    hosted: Service, browser: Browser
+) -> None:
+    started = await start(hosted)
+    address = await browser.at_provider(await browser.launch(started))
+    with hosted.sandbox.hold("token") as gate:
+        callback = asyncio.create_task(browser.come_back(address))
+        await arrivals(gate)
+        assert (await hosted.admin.post(f"/v1/users/{USER}/reset")).status_code == 200
+    page = await callback
+    assert page.status_code == 400
+    assert f"<h1>{PAGES[PageKind.EXPIRED]['en'].title}</h1>" in page.text
+    assert started["verification"]["id"] in page.text
+    assert (await hosted.status(USER))["verified"] is False
 
 
 async def test_a_provider_that_is_down_at_launch_is_a_page_and_the_launch_works_later(
