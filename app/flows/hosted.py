@@ -45,7 +45,7 @@ class PageNeeded(Exception):
     """The browser is told something, and nothing is recorded. `reference` is what an operator looks for."""
 
     def __init__(self, kind: PageKind, reference: str | None = None) -> None:
-        super().__init__(kind)
+        super().__init__()
         self.kind = kind
         self.reference = reference
 

@@ -144,6 +144,15 @@ async def test_two_reloads_while_the_code_is_exchanged_get_the_same_return(
     assert service.asked("token") == 1
 
 
+async def test_a_browser_that_comes_back_many_times_at_once_gets_one_return(hosted: Service, browser: Browser) -> None:
+    started = await start(hosted)
+    address = await browser.at_provider(await browser.launch(started))
+    responses = await asyncio.gather(*(browser.come_back(address) for _ in range(10)))
+    assert {response.status_code for response in responses} == {303}
+    assert len({response.headers["Location"] for response in responses}) == 1
+    assert hosted.asked("token") == 1
+
+
 @pytest_asyncio.fixture
 async def hanging(hosted: Service, browser: Browser) -> tuple[Json, str]:
     """A start, and the address that its browser came back to: the process that exchanged its code has died."""

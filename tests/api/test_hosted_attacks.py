@@ -204,6 +204,7 @@ async def test_the_cookie_of_an_attempt_that_has_ended_goes_with_it(hosted: Serv
     back = await browser.come_back(await browser.at_provider(await browser.launch(started)))
     assert back.headers["Set-Cookie"].startswith(f"__Host-{started['verification']['id']}=")
     assert "Max-Age=300;" in back.headers["Set-Cookie"]
+    assert (await browser.come_back(str(back.request.url))).headers["Set-Cookie"] == back.headers["Set-Cookie"]
 
 
 async def test_no_browser_holds_more_than_a_few_cookies_and_the_newest_attempts_go_on(

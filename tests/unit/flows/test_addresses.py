@@ -84,6 +84,11 @@ def test_the_answer_is_added_to_the_query(url: str, state: str | None, expected:
     assert with_answer(url, state=state, session_token="t.o.k") == expected
 
 
+@pytest.mark.parametrize("url", ["https://a.example/b", "https://a.example/b?c=d"])
+def test_an_address_to_which_nothing_is_added_is_as_it_was(url: str) -> None:
+    assert with_answer(url, state=None, session_token=None) == url
+
+
 @pytest.mark.parametrize(
     "url", ["https://a.example:8443/b/c?d=e", "https://a.example:8443", "https://a.example:8443?f"]
 )
