@@ -144,6 +144,18 @@ async def test_two_reloads_while_the_code_is_exchanged_get_the_same_return(
     assert service.asked("token") == 1
 
 
+async def test_a_browser_that_launches_again_goes_on_with_the_cookie_that_it_has(
+    hosted: Service, browser: Browser
+) -> None:
+    started = await start(hosted)
+    first = await browser.launch(started)
+    again = await browser.launch(started)
+    assert "Set-Cookie" in first.headers
+    assert "Set-Cookie" not in again.headers
+    back = await browser.come_back(await browser.at_provider(again))
+    assert (await confirm(hosted, query_of(back.headers["Location"])))["reason"] == "verified"
+
+
 async def test_a_browser_that_comes_back_many_times_at_once_gets_one_return(hosted: Service, browser: Browser) -> None:
     started = await start(hosted)
     address = await browser.at_provider(await browser.launch(started))

@@ -6,8 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import MakeService
+from tests.harness.provider import PUBLIC_URL, REDIRECT_URI
 from tests.harness.service import ADMIN_KEY, IDP_KEY, Json, Service, problem, query_of, state_of
-from tests.harness.tables import Tables
+from tests.harness.tables import Tables, on_sqlite_only
 
 MARK = "Marked-4711-Value"
 NUMBER = 918273645
@@ -546,3 +548,39 @@ async def test_a_name_that_comes_twice_in_the_body_is_refused(unchanged: Service
 async def test_a_path_that_is_no_utf8_is_no_other_users_path(service: Service) -> None:
     problem(await service.idp.get("/v1/users/%ff"), 404, "not_found")
     assert (await service.idp.get("/v1/users/%EF%BF%BD")).status_code == 200
+
+
+HOSTED = {"public_url": PUBLIC_URL, "return_urls": "https://tenant.example/continue"}
+# What the settings and the flow have no place for: the service's settings, what is asked of it, and the words.
+MISFITS: list[tuple[Json, Json, Json]] = [
+    ({}, {"flow": "hosted"}, {"flow": "hosted needs RETURN_URLS or AUTH0_DOMAIN to be set"}),
+    ({**HOSTED, "redirect_uri": ""}, {"flow": "relay"}, {"flow": "relay needs REDIRECT_URI or AUTH0_DOMAIN to be set"}),
+    (HOSTED, {"flow": "hosted", "return_to": "https://evil.example/"}, {"return_to": "is not one of RETURN_URLS"}),
+    (HOSTED, {"flow": "hosted", "omit_state": True}, {"omit_state": "belongs to the relay flow"}),
+    (HOSTED, {"flow": "hosted", "redirect_uri": REDIRECT_URI}, {"redirect_uri": "belongs to the relay flow"}),
+    ({}, {"redirect_uri": "https://evil.example/"}, {"redirect_uri": "is not one of REDIRECT_URI"}),
+    (HOSTED, {"return_to": HOSTED["return_urls"]}, {"return_to": "belongs to the hosted flow"}),
+    (HOSTED, {"state": "callers"}, {"state": "belongs to the hosted flow"}),
+    ({}, {"app_metadata": {}}, {"app_metadata": "is taken over only with ADOPT_APP_METADATA=true"}),
+    (
+        {},
+        {"flow": "hosted", "omit_state": True, "app_metadata": {}},
+        {
+            "flow": "hosted needs RETURN_URLS or AUTH0_DOMAIN to be set",
+            "omit_state": "belongs to the relay flow",
+            "app_metadata": "is taken over only with ADOPT_APP_METADATA=true",
+        },
+    ),
+]
+
+
+@on_sqlite_only
+@pytest.mark.parametrize(("settings", "body", "wrong"), MISFITS, ids=[" ".join(body) for _, body, _ in MISFITS])
+async def test_what_does_not_fit_the_flow_is_refused_with_the_setting_that_is_needed(
+    make_service: MakeService, settings: Json, body: Json, wrong: Json
+) -> None:
+    service = await make_service(**settings)
+    response = await service.idp.post(START, json={"user_id": "ana", **body})
+    named = problem(response, 422, "validation_error")["errors"]
+    assert {error["field"]: error["message"] for error in named} == {f"body.{name}": wrong[name] for name in wrong}
+    assert await recorded(service) == [[], []]
