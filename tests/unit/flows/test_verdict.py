@@ -185,7 +185,8 @@ def test_personal_data_is_left_out_over_4_kilobytes_a_claim(character: str, byte
 
 @pytest.mark.parametrize(("userinfo", "answered"), [(None, False), ({}, True), ({"sub": "s"}, True)])
 def test_a_verdict_says_whether_userinfo_answered(userinfo: dict[str, Any] | None, answered: bool) -> None:
-    assert read({}, userinfo).userinfo_answered is answered
+    verdict = read({}, userinfo)
+    assert (verdict.userinfo_answered, verdict.evidence.userinfo) == (answered, userinfo)
 
 
 def test_tokens_are_kept_on_request_only() -> None:
