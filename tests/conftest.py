@@ -36,7 +36,7 @@ if find_spec("sniffio") is None:
 
 
 # Commands run on asyncio's own event loop: what a connection raises, and when it closes, differs there.
-ON_BOTH_LOOPS = ("tests/unit/oidc/", "tests/conformance/test_transport.py")
+ON_BOTH_LOOPS = "tests/unit/oidc/"
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
