@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -49,6 +50,11 @@ async def attempt(service: Service, started: Json) -> Json:
     response = await service.admin.get(f"/v1/verifications/{started['verification']['id']}")
     answer: Json = response.json()
     return answer
+
+
+def is_page(page: httpx.Response, status: int, kind: PageKind) -> None:
+    assert page.status_code == status
+    assert f"<h1>{PAGES[kind]['en'].title}</h1>" in page.text
 
 
 async def test_a_person_is_verified_and_the_record_waits_for_the_confirmation(
@@ -186,8 +192,7 @@ async def test_a_reload_waits_for_an_exchange_and_then_says_that_it_goes_on(
 ) -> None:
     started, address = hanging
     page = await browser.come_back(address)
-    assert page.status_code == 503
-    assert f"<h1>{PAGES[PageKind.IN_PROGRESS]['en'].title}</h1>" in page.text
+    is_page(page, 503, PageKind.IN_PROGRESS)
     assert started["verification"]["id"] in page.text
     assert (await attempt(hosted, started))["status"] == "exchanging"
 
@@ -201,8 +206,7 @@ async def test_a_reload_does_not_wait_for_an_attempt_that_is_erased(
     await until(lambda: asked.count > 1)  # whose attempt it is, and how far it has come
     assert (await hosted.admin.delete(f"/v1/users/{USER}")).status_code == 204
     page = await reloading
-    assert page.status_code == 400
-    assert f"<h1>{PAGES[PageKind.BAD_LINK]['en'].title}</h1>" in page.text
+    is_page(page, 400, PageKind.BAD_LINK)
 
 
 async def test_a_browser_whose_way_back_cannot_be_read_has_something_to_refer_to(
@@ -212,8 +216,7 @@ async def test_a_browser_whose_way_back_cannot_be_read_has_something_to_refer_to
     address = await browser.at_provider(await browser.launch(started))
     await Tables(hosted).change("UPDATE verifications SET sealed_way_back = 'x'")
     page = await browser.come_back(address)
-    assert page.status_code == 400
-    assert f"<h1>{PAGES[PageKind.UNREADABLE]['en'].title}</h1>" in page.text
+    is_page(page, 400, PageKind.UNREADABLE)
     assert started["verification"]["id"] in page.text
 
 
@@ -339,8 +342,7 @@ async def test_a_reset_while_the_code_is_exchanged_leaves_a_page_that_refers_to_
         await arrivals(gate)
         assert (await hosted.admin.post(f"/v1/users/{USER}/reset")).status_code == 200
     page = await callback
-    assert page.status_code == 400
-    assert f"<h1>{PAGES[PageKind.EXPIRED]['en'].title}</h1>" in page.text
+    is_page(page, 400, PageKind.EXPIRED)
     assert started["verification"]["id"] in page.text
     assert (await hosted.status(USER))["verified"] is False
 

@@ -1,5 +1,4 @@
 import contextlib
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -8,6 +7,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.operator.server import listener
 from app.sandbox import Client, Sandbox, SandboxConfig
 from app.sandbox.signing import SigningKey
 
@@ -25,12 +25,8 @@ class ProviderHost:
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
         self.key = SigningKey.generate()
-        listener = socket.socket()
-        # Elsewhere the second piece of an answer waits 40 ms for the receipt of the first.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._listener = listener
+        self._listener = listener("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(self._serve, log_config=None, access_log=False, lifespan="off", interface="asgi3")
         )
