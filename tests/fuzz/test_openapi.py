@@ -51,30 +51,36 @@ async def fuzzed(make_service: MakeService, clock: Clock) -> AsyncIterator[Fuzze
 
 @on_sqlite_only
 def test_with_an_administrators_key_every_answer_is_as_declared(fuzzed: Fuzzed) -> None:
-    fuzzed.run(ADMIN_KEY, max_examples=50)
+    fuzzed.run(ADMIN_KEY, drawn=50)
     assert fuzzed.failures == []
     for operation, statuses in REACHED.items():
         assert statuses <= fuzzed.statuses(operation), operation
+
+
+# Whoever has a lesser key or none gets the same cases at an open route, and is refused before they are read at another:
+# drawing more of them shows nothing that the bounds do not show.
 
 
 @on_sqlite_only
 def test_with_an_identity_providers_key_every_answer_is_as_declared_and_an_administrators_routes_are_forbidden(
     fuzzed: Fuzzed,
 ) -> None:
-    fuzzed.run(IDP_KEY, max_examples=30)
+    fuzzed.run(IDP_KEY)
     assert fuzzed.failures == []
     for operation in REACHED.keys() - ADMINISTRATORS:
-        assert REACHED[operation] <= fuzzed.statuses(operation), operation
+        assert fuzzed.statuses(operation) & REACHED[operation], operation
+        assert 403 not in fuzzed.statuses(operation), operation
     for operation in ADMINISTRATORS:
-        assert 403 in fuzzed.statuses(operation) <= {401, 403, 404}, operation
+        assert 403 in fuzzed.statuses(operation) <= {401, 403}, operation
 
 
 @on_sqlite_only
 @pytest.mark.parametrize("key", [None, WRONG_KEY], ids=["no key", "a wrong key"])
 def test_without_a_known_key_nothing_but_the_open_routes_answers(fuzzed: Fuzzed, key: str | None) -> None:
-    fuzzed.run(key, max_examples=15)
+    fuzzed.run(key)
     assert fuzzed.failures == []
     for operation in WITHOUT_KEY:
-        assert REACHED[operation] <= fuzzed.statuses(operation), operation
+        assert fuzzed.statuses(operation) & REACHED[operation], operation
+        assert 401 not in fuzzed.statuses(operation), operation
     for operation in REACHED.keys() - WITHOUT_KEY:
-        assert 401 in fuzzed.statuses(operation) <= {401, 404}, operation
+        assert fuzzed.statuses(operation) == {401}, operation
