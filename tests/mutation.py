@@ -50,8 +50,12 @@ def mutmut(*arguments: str, capture: bool = True) -> str:
 
 
 def survivors() -> Counter[Change]:
-    """Every change of the last run that no test noticed, those included that no test came near."""
-    return Counter(change(line.strip().rpartition(": ")[0]) for line in mutmut("results").splitlines())
+    """Every change of the last run that no test noticed, those included that no test came near.
+
+    A test that hangs has noticed.
+    """
+    verdicts = (line.strip().rpartition(": ") for line in mutmut("results").splitlines())
+    return Counter(change(name) for name, _, verdict in verdicts if verdict != "timeout")
 
 
 def change(name: str) -> Change:
