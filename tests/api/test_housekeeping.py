@@ -1,7 +1,7 @@
 """Housekeeping: what has served its time goes by itself, no earlier, and one process of a deployment does the work."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,19 +23,22 @@ MakeHouse = Callable[..., Awaitable["House"]]
 
 
 class House:
-    """A service that keeps house without pause. `turns` counts how often it asked to begin, and `rounds` how often it
-    did so after it had gone through all that there is to do.
+    """A service that keeps house without pause. `turns` counts how often it asked to begin, `rounds` how often it did
+    so after it had gone through all that there is to do, and `steps` how often one round went to the attempts to clear
+    some of them, at most.
     """
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.rounds = self.turns = 0
+        self.rounds = self.turns = self.steps = self._steps = 0
         self._has_reached_the_end = False
         Queries(service.app.state.services.database, self._look_at)
 
     def _look_at(self, statement: str) -> None:
         # The last step of a round is to look for locks.
         self._has_reached_the_end |= statement.startswith("DELETE FROM users")
+        self._steps = 0 if self._has_reached_the_end else self._steps + statement.startswith("UPDATE verifications")
+        self.steps = max(self.steps, self._steps)
         if statement.startswith("INSERT INTO leases"):
             self.turns += 1
             self.rounds += self._has_reached_the_end
@@ -70,6 +73,18 @@ async def held(service: Service, started: Json) -> set[str]:
 
 async def status(service: Service, started: Json) -> str:
     return await Tables(service).attempt_status(started)
+
+
+async def line(capsys: pytest.CaptureFixture[str], event: str) -> str:
+    """What the log says of `event`, as soon as it does."""
+    told: list[str] = []
+
+    def is_told() -> bool:
+        told.extend(each for each in capsys.readouterr().out.splitlines() if f" {event} " in each)
+        return bool(told)
+
+    await until(is_told)
+    return told[0]
 
 
 async def test_an_answer_is_kept_for_as_long_as_it_is_repeated(make_house: MakeHouse, clock: Clock) -> None:
@@ -204,6 +219,7 @@ async def test_more_than_one_step_can_take_is_all_cleared(
     assert (
         await tables.rows("SELECT id FROM verifications WHERE clear_at IS NOT NULL OR sealed_request IS NOT NULL") == []
     )
+    assert house.steps > number / 100, "a step that takes more is one that a login notices"
     assert "housekeeping_" not in capsys.readouterr().out
 
 
@@ -248,6 +264,21 @@ async def test_a_database_that_is_away_only_postpones_the_work(
     await house.is_kept()
     await Tables(house.service).change("ALTER TABLE leases RENAME TO away")
     for _ in range(3):
-        await until(lambda: "housekeeping_postponed" in capsys.readouterr().out)
+        told = await line(capsys, "housekeeping_postponed")
+        assert "code=database_unavailable" in told
     await Tables(house.service).change("ALTER TABLE away RENAME TO leases")
+    await house.is_kept()
+
+
+async def test_a_fault_that_nobody_foresaw_is_told_and_ends_nothing(
+    make_house: MakeHouse, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = await make_house()
+    await house.is_kept()
+    right, clock.now = clock.now, datetime.max.replace(tzinfo=UTC)
+    for _ in range(3):
+        told = await line(capsys, "housekeeping_failed")
+        assert "fault=OverflowError" in told
+        assert "app/storage/keeping.py:" in told
+    clock.now = right
     await house.is_kept()
