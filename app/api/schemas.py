@@ -163,8 +163,8 @@ class StartBody(BaseModel):
     force: StrictBool = Field(False, description="Verify even inside the window.")
     locale: Locale = Field(
         None,
-        description="The person's language, a BCP 47 tag, for `error.message` and our pages. Known: `en`, `es`, `pt`; "
-        "any other is `en`.",
+        description="The person's language, a BCP 47 tag (`pt-BR`; `pt_BR` will do), for `error.message` and our pages."
+        " Known: `en`, `es`, `pt`; any other is `en`.",
         examples=["es"],
     )
     app_metadata: dict[str, Any] | None = Field(
