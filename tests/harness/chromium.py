@@ -23,8 +23,8 @@ QUIETLY = (
 
 
 def chromium_or_skip() -> str:
-    """Where Chromium is; without one the test is skipped."""
-    return program_or_skip("chromium", "chromium-browser", "google-chrome")
+    """Where Chromium is, best the one without windows, which takes a fifth less; without any the test is skipped."""
+    return program_or_skip("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 class Visit:
