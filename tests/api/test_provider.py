@@ -104,6 +104,23 @@ async def test_plain_http_beyond_this_machine_where_it_is_allowed(
     assert decision["redirect_url"].startswith(url + "?")
 
 
+async def test_a_response_without_iss_is_not_exchanged_where_it_is_not_known_whether_one_was_promised(
+    service: Service, make_service: MakeService, provider: TamperedProvider
+) -> None:
+    started = await service.start(USER)
+    back = await service.visit(started)
+    del back["iss"]
+    cold = await make_service()
+    unavailable = iter([Response(status_code=503)])  # once: the exchange would find the provider there again
+    provider.rewrite("discovery", lambda body: next(unavailable, Response(body, media_type="application/json")))
+
+    decision = await cold.finish(USER, started, **back)
+
+    assert gist(decision) == ("continue", "provider_unavailable")
+    assert provider.asked_at("token") == 0
+    assert await cold.finish(USER, started, **back) == decision
+
+
 async def test_a_provider_that_does_not_promise_iss(service: Service, provider: TamperedProvider) -> None:
     promise = "authorization_response_iss_parameter_supported"
     provider.alter("discovery", lambda document: {k: v for k, v in document.items() if k != promise})
