@@ -91,13 +91,13 @@ class Exchange:
             raise StateInvalid
 
     async def _answer_in(self, response: AuthorizationResponse) -> str | Failure:
-        if response.code is None and response.error is None:
-            return Failure(FailureCode.NO_CODE_RETURNED)
-        outage = await self._check_issuer(response.iss)
         # An error beside a code wins: a response that says both is not one to trust a code of.
         if response.error is not None:
+            await self._check_issuer(response.iss)
             return failures.authorization_failure(response.error, response.error_description)
-        return outage or response.code or Failure(FailureCode.NO_CODE_RETURNED)
+        if response.code is not None:
+            return await self._check_issuer(response.iss) or response.code
+        return Failure(FailureCode.NO_CODE_RETURNED)
 
     async def _check_issuer(self, iss: str | None) -> Failure | None:
         """Why it cannot be known whose response this is. Raises ResponseIssuerMismatch where it is another's."""
