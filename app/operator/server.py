@@ -62,7 +62,9 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         parsed = cast(HttpParserUpgrade, sys.exc_info()[1]).args[0]
         super().handle_websocket_upgrade()
-        cast(H11Protocol, self.transport.get_protocol()).data_received(self._data[parsed:])
+        # Nothing at all would tell the other parser that the connection has ended, and it would never stop to say so.
+        if rest := self._data[parsed:]:
+            cast(H11Protocol, self.transport.get_protocol()).data_received(rest)
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless it has been too much."""

@@ -149,6 +149,43 @@ def test_a_stranger_with_a_slow_body_has_his_answer_at_once(url: str) -> None:
         assert is_closed(connection)
 
 
+OFFERS = {
+    "HTTP/2": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    "a web socket": b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
+    "anything": b"Connection: upgrade\r\nUpgrade: anything/9\r\n",
+}
+
+
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
+def test_an_offer_of_another_protocol_is_let_be(url: str, offer: bytes) -> None:
+    """With nothing behind the head, with a body in the same packet, and with one that comes when it is asked for."""
+    with connected_to(url) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\n" + HEAD + offer + b"\r\n")
+            assert answer(connection)[0] == 200
+        connection.sendall(START + KEY + offer + b"Content-Length: 40\r\n\r\n" + BODY)
+        assert answer(connection)[0] == 200
+        connection.sendall(START + KEY + offer + b"Content-Length: 40\r\nExpect: 100-continue\r\n\r\n")
+        assert answer(connection)[0] == 100
+        connection.sendall(BODY)
+        assert answer(connection)[0] == 200
+    with connected_to(url) as connection:
+        connection.sendall(START + KEY + offer + b"Content-Length: 40\r\nExpect: 100-continue\r\n\r\n")
+        assert answer(connection)[0] == 100
+        connection.sendall(BODY)
+        assert answer(connection)[0] == 200
+    assert httpx.get(f"{url}/healthz", timeout=PATIENCE).status_code == 200
+
+
+def test_nobody_is_let_through_to_another_server(url: str) -> None:
+    for target in (b"provider.test:443", b"127.0.0.1:22"):
+        with connected_to(url) as connection:
+            connection.sendall(b"CONNECT " + target + b" HTTP/1.1\r\n" + HEAD + b"\r\n")
+            assert answer(connection)[0] in {400, 404, 405}
+        assert httpx.get(f"{url}/healthz", timeout=PATIENCE).status_code == 200
+
+
 def test_a_connection_serves_one_request_after_the_other(url: str) -> None:
     chunked = b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
     with_length = b"Content-Length: 40\r\n\r\n" + BODY
