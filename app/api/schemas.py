@@ -76,6 +76,10 @@ VerificationId = Annotated[
 Parameter = Annotated[
     Annotated[str, Field(max_length=8192, pattern=NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
 ]
+# It holds a user id and a state of the longest kind, in characters of four bytes each.
+SessionToken = Annotated[
+    Annotated[str, Field(max_length=16384, pattern=NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
+]
 HostedText = Annotated[
     Annotated[str, Field(max_length=2048, pattern=NO_CONTROLS)] | None, BeforeValidator(_absent_when_empty)
 ]
@@ -214,7 +218,7 @@ class CallbackBody(BaseModel):
     response_parameters: ResponseParameters | None = Field(
         None, description="All that came with the browser, in place of the five single members above."
     )
-    session_token: Parameter = Field(
+    session_token: SessionToken = Field(
         None, description="Hosted: the token that the browser brought, alone. It works once."
     )
 

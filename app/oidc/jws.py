@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -52,7 +53,8 @@ def verify(token: str, key: Mapping[str, str], algorithm: str) -> dict[str, Any]
 def sign_hs256(claims: Mapping[str, Any], secret: str, *, token_type: str = "JWT") -> str:  # noqa: S107  a header value
     """A compact JWS over `claims`, HS256 under `secret`, with `typ` in its header."""
     key = _key(frozenset(_symmetric(secret).items()), "HS256")
-    return str(jws.sign(dict(claims), key, headers={"typ": token_type}, algorithm="HS256"))
+    payload = json.dumps(claims, ensure_ascii=False, separators=(",", ":")).encode()
+    return str(jws.sign(payload, key, headers={"typ": token_type}, algorithm="HS256"))
 
 
 def verify_hs256(token: str, *secrets: str, token_type: str = "JWT") -> dict[str, Any]:  # noqa: S107  a header value

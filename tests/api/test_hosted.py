@@ -100,6 +100,17 @@ async def test_every_outcome_comes_back_and_is_decided_by_the_confirmation(
     assert finished["app_metadata"]["incode_idv_completed"] == relayed["app_metadata"]["incode_idv_completed"]
 
 
+@pytest.mark.parametrize("character", ["x", '"', "\\", "é", "漢", "😀"])
+@on_sqlite_only
+async def test_the_longest_state_of_the_longest_user_id_comes_back_whole(
+    hosted: Service, browser: Browser, character: str
+) -> None:
+    user_id, state = character * 255, character * 2048
+    arrived = await browser.go_through(await start(hosted, user_id, state=state))
+    assert arrived["state"] == state
+    assert (await confirm(hosted, arrived, user_id))["reason"] == "verified"
+
+
 async def test_the_session_token_is_what_auth0_takes_and_holds_nothing_personal(
     hosted: Service, browser: Browser, clock: Clock
 ) -> None:
