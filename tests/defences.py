@@ -931,8 +931,8 @@ DEFENCES = (
     Defence(
         "a machine is not taken for a person",
         "app/hooks/hydra.py",
-        'if "client_credentials" in body.request.grant_types or subject is None:',
-        "if subject is None:",
+        'None if "client_credentials" in body.request.grant_types else session.id_token.subject',
+        "session.id_token.subject",
         "tests/api/test_hooks_hydra.py",
     ),
     Defence(

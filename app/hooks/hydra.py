@@ -60,7 +60,7 @@ class HydraRequest(Sent):
     summary="Put the claim on the tokens of Ory Hydra",
     responses={
         200: declared_answer("All claims, with ours where the verification stands.", "answerHydra"),
-        204: {"description": "A machine's grant: nothing is changed."},
+        204: {"description": "A machine's grant, without a claim of ours: nothing is changed."},
         **refusals(errors.Unauthorized, errors.Forbidden, field="body.session"),
     },
 )
@@ -68,17 +68,12 @@ async def hydra(
     body: Annotated[HydraRequest, Body(openapi_examples=examples.HYDRA_REQUESTS)], minting: CurrentMinting
 ) -> Response:
     """For `oauth2.token_hook`. A refresh is asked about, too, and loses a claim that no longer stands."""
-    subject = body.session.id_token.subject
+    session = body.session
     # A client's id stands where the user's would: no user may be taken for it.
-    if "client_credentials" in body.request.grant_types or subject is None:
-        return Response(status_code=204)
+    subject = None if "client_credentials" in body.request.grant_types else session.id_token.subject
     claim = await minting.claim(subject)
-    of_the_id_token = body.session.id_token.id_token_claims
-    return answer(
-        {
-            "session": {
-                "access_token": claim.placed(body.session.extra),
-                "id_token": claim.placed(of_the_id_token.ext if of_the_id_token else None),
-            }
-        }
-    )
+    of_the_id_token = session.id_token.id_token_claims
+    before = {"access_token": session.extra or {}, "id_token": (of_the_id_token and of_the_id_token.ext) or {}}
+    if subject is None and not any(claim.name in claims for claims in before.values()):
+        return Response(status_code=204)
+    return answer({"session": {token: claim.placed(claims) for token, claims in before.items()}})

@@ -6,7 +6,7 @@ import pytest
 
 from tests.harness.clock import Clock
 from tests.harness.hooks import REQUESTS, Vendors, asked, changed
-from tests.harness.service import CLAIM, USER, enrol, problem
+from tests.harness.service import CLAIM, USER, Json, enrol, problem
 from tests.harness.tables import on_sqlite_only
 
 pytestmark = on_sqlite_only
@@ -44,6 +44,27 @@ async def test_a_machine_that_is_called_like_a_person_is_left_alone(vendors: Ven
     await enrol(vendors.service, clock)
     response = await vendors.send("hydra", changed(asked("hydra", USER), request__grant_types=["client_credentials"]))
     assert (response.status_code, response.content) == (204, b"")
+
+
+@pytest.mark.parametrize(
+    "places", [("extra",), ("id_token__id_token_claims__ext",), ("extra", "id_token__id_token_claims__ext")]
+)
+@pytest.mark.parametrize(
+    "nobody", [{"request__grant_types": ["client_credentials"]}, {"session__id_token__subject": None}]
+)
+async def test_a_claim_that_came_with_nobody_is_taken_out(
+    vendors: Vendors, clock: Clock, nobody: Json, places: tuple[str, ...]
+) -> None:
+    await enrol(vendors.service, clock)
+    others = {"session__extra": {"plan": "gold"}, "session__id_token__id_token_claims__ext": {"plan": "gold"}}
+    request = changed(asked("hydra", USER), **others, **nobody)
+    assert (await vendors.send("hydra", request)).status_code == 204
+
+    request = changed(request, **{f"session__{place}": {"plan": "gold", **STALE} for place in places})
+    answer = (await vendors.ask("hydra", request))["session"]
+    kept = {"plan": "gold", "deep": STALE["deep"]}
+    assert answer["access_token"] == (kept if "extra" in places else {"plan": "gold"})
+    assert answer["id_token"] == (kept if "id_token__id_token_claims__ext" in places else {"plan": "gold"})
 
 
 async def test_what_hydra_always_sends_is_wanted(vendors: Vendors) -> None:
