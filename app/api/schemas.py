@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, NotRequired, Self
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -113,7 +114,17 @@ def _as_written(value: Any) -> Any:
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_as_written), Field(examples=["2026-04-07T00:00:00Z"])]
+def _in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC, where the calendar ends earlier than in an hour that is ahead or behind."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is not a time such as 2026-04-07T00:00:00Z") from None
+
+
+Moment = Annotated[
+    AwareDatetime, BeforeValidator(_as_written), AfterValidator(_in_utc), Field(examples=["2026-04-07T00:00:00Z"])
+]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-04-07T17:28:25.150Z"])]
 AttemptStatus = Annotated[
     Status,

@@ -371,6 +371,15 @@ async def test_a_query_that_is_not_understood_is_refused(service: Service, name:
     assert [error["field"] for error in refused["errors"]] == [f"query.{name}"]
 
 
+@pytest.mark.parametrize("path", [LIST, "/v1/audit"])
+async def test_the_calendars_ends_are_times_and_what_lies_beyond_is_none(service: Service, path: str) -> None:
+    for name, value in (("since", "0001-01-01T00:00:00Z"), ("until", "9999-12-31T23:59:59.999999Z")):
+        assert (await service.admin.get(path, params={name: value})).status_code == 200
+    for name, value in (("since", "0001-01-01T00:00:00+00:01"), ("until", "9999-12-31T23:59:59-14:00")):
+        refused = problem(await service.admin.get(path, params={name: value}), 422, "validation_error")
+        assert [error["field"] for error in refused["errors"]] == [f"query.{name}"]
+
+
 def encoded(text: str | bytes) -> str:
     return base64.urlsafe_b64encode(text.encode() if isinstance(text, str) else text).decode()
 
