@@ -91,13 +91,18 @@ class Exchange:
             raise StateInvalid
 
     async def _answer_in(self, response: AuthorizationResponse) -> str | Failure:
+        answer: str | Failure
         # An error beside a code wins: a response that says both is not one to trust a code of.
         if response.error is not None:
-            await self._check_issuer(response.iss)
-            return failures.authorization_failure(response.error, response.error_description)
-        if response.code is not None:
-            return await self._check_issuer(response.iss) or response.code
-        return Failure(FailureCode.NO_CODE_RETURNED)
+            answer = failures.authorization_failure(response.error, response.error_description)
+        elif response.code is not None:
+            answer = response.code
+        else:
+            answer = Failure(FailureCode.NO_CODE_RETURNED)
+            if response.iss is None:  # nothing came that could be another's
+                return answer
+        # An outage wins over an error, too: while nobody knows whether `iss` was promised, anybody may have written it.
+        return await self._check_issuer(response.iss) or answer
 
     async def _check_issuer(self, iss: str | None) -> Failure | None:
         """Why it cannot be known whose response this is. Raises ResponseIssuerMismatch where it is another's."""

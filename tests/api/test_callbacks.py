@@ -356,6 +356,20 @@ async def test_an_answer_of_another_issuer_or_of_none_is_refused_and_changes_not
     assert (await post(service, body)).json()["verification"]["status"] in {"completed", "failed"}
 
 
+async def test_nothing_from_another_issuer_is_refused_and_changes_nothing(service: Service, clock: Clock) -> None:
+    await enrol(service, clock)
+    standing = await service.status(USER)
+    started = await service.start(USER, force=True)
+    state = state_of(started)
+    for iss in ("https://evil.example", service.sandbox.config.issuer + "/"):
+        problem(await service.send_callback(USER, started, state=state, iss=iss), 409, "issuer_mismatch")
+    assert await Tables(service).attempt_status(started) == "pending"
+    assert await service.status(USER) == standing
+
+    ours = await service.finish(USER, started, state=state, iss=service.sandbox.config.issuer)
+    assert gist(ours) == ("continue", "no_code_returned")
+
+
 # --- The same callback again ---
 
 

@@ -277,6 +277,7 @@ async def test_a_cookie_that_a_sibling_subdomain_has_planted(
         (lambda query: query.replace("state=", "stat="), BAD_LINK),
         (lambda query: query.replace("iss=", "is="), BAD_LINK),
         (lambda query: query.replace("iss=", "iss=https%3A%2F%2Fevil.example"), BAD_LINK),
+        (lambda query: query.replace("code=", "cod=").replace("iss=", "iss=https%3A%2F%2Fevil.example"), BAD_LINK),
         (lambda _: "", BAD_LINK),
     ],
 )

@@ -104,20 +104,25 @@ async def test_plain_http_beyond_this_machine_where_it_is_allowed(
     assert decision["redirect_url"].startswith(url + "?")
 
 
-async def test_a_response_without_iss_is_not_exchanged_where_it_is_not_known_whether_one_was_promised(
-    service: Service, make_service: MakeService, provider: TamperedProvider
+@pytest.mark.parametrize("outcome", ["verified", "denied"])
+async def test_a_response_without_iss_counts_for_nothing_where_it_is_not_known_whether_one_was_promised(
+    service: Service, make_service: MakeService, provider: TamperedProvider, clock: Clock, outcome: str
 ) -> None:
-    started = await service.start(USER)
-    back = await service.visit(started)
+    await enrol(service, clock)
+    standing = await service.status(USER)
+    started = await service.start(USER, force=True)
+    back = await service.visit(started, outcome)
     del back["iss"]
     cold = await make_service()
+    asked = provider.asked_at("token")
     unavailable = iter([Response(status_code=503)])  # once: the exchange would find the provider there again
     provider.rewrite("discovery", lambda body: next(unavailable, Response(body, media_type="application/json")))
 
     decision = await cold.finish(USER, started, **back)
 
     assert gist(decision) == ("continue", "provider_unavailable")
-    assert provider.asked_at("token") == 0
+    assert provider.asked_at("token") == asked
+    assert (await cold.status(USER))["claims"] == standing["claims"] != {}
     assert await cold.finish(USER, started, **back) == decision
 
 
