@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Update,
     bindparam,
+    case,
     exists,
     insert,
     literal_column,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from app.core.domain import Attempt, Purpose, Status
+from app.core.domain import Attempt, FailureCode, Purpose, Status
 from app.core.lifetimes import AHEAD_AT_MOST, INTERRUPTED_AFTER
 from app.storage.connection import Connection
 from app.storage.statements import Row, Statement
@@ -263,16 +264,32 @@ async def lock_user(connection: Connection, user_id: str) -> Row:
     return locked
 
 
-FORGOTTEN: dict[str, Any] = {
-    "counted": False,
-    "clear_at": None,
-    "sealed_request": None,
-    "sealed_outcome": None,
-    "sealed_return": None,
-    "sealed_answer": None,
-}
+def _withdraw() -> Statement:
+    """Withdraw every attempt of a user's: one that waits or is under way is ended, and nobody is answered again.
+
+    One statement for all of them: a callback may take an attempt to its next step at the same time, and each is ended
+    at the step where it is by then.
+    """
+    row = verifications.c
+    under_way = (row.status == Status.EXCHANGING) | (row.status == Status.RETURNED)
+    goes_on = under_way | (row.status == Status.PENDING)
+    holds_something = row.counted | row.clear_at.is_not(None)
+    withdrawn_at = bindparam("withdrawn_at", type_=row.finished_at.type)
+    return Statement(
+        update(verifications)
+        .where(row.user_id == bindparam("of_user"), goes_on | holds_something)
+        .values(
+            status=case((goes_on, Status.EXPIRED), else_=row.status),
+            failure_code=case((goes_on, FailureCode.VERIFICATION_EXPIRED), else_=row.failure_code),
+            finished_at=case((under_way, withdrawn_at), else_=row.finished_at),
+            counted=False,
+            clear_at=None,
+            sealed_request=None,
+            sealed_outcome=None,
+            sealed_return=None,
+            sealed_answer=None,
+        )
+    )
 
 
-def holds_something() -> ColumnElement[bool]:
-    """The rows that have something which a reset withdraws."""
-    return verifications.c.counted | verifications.c.clear_at.is_not(None)
+WITHDRAW = _withdraw()

@@ -9,11 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import (
-    delete,
-    select,
-    update,
-)
+from sqlalchemy import delete, select
 
 from app.core.domain import (
     ATTEMPT_ID,
@@ -280,16 +276,9 @@ class Store:
 
         The record as it is now; None for a user we have never met.
         """
-        own = verifications.c.user_id == user_id
-        under_way = own & verifications.c.status.in_((Status.EXCHANGING, Status.RETURNED))
         async with self._database.transaction() as connection:
             row = await queries.lock_user(connection, user_id)
-            gone = {"status": Status.EXPIRED, "failure_code": FailureCode.VERIFICATION_EXPIRED}
-            await connection.rows(update(verifications).where(under_way).values(**gone, finished_at=entry.at))
-            await connection.rows(
-                update(verifications).where(own, verifications.c.status == Status.PENDING).values(gone)
-            )
-            await connection.rows(update(verifications).where(own, queries.holds_something()).values(queries.FORGOTTEN))
+            await connection.rows(queries.WITHDRAW, {"of_user": user_id, "withdrawn_at": entry.at})
             await audit.add(connection.rows, entry)
             record = self._seals.record(row)
             if record is None:

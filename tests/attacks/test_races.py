@@ -3,7 +3,8 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -232,6 +233,46 @@ async def test_a_start_waits_for_whoever_holds_the_users_row(make_service: MakeS
     await holder.dispose()
 
     assert gist(await starting) == ("continue", "too_many_attempts")
+
+
+@on_postgresql_only
+@pytest.mark.parametrize("identity", [False, True])
+async def test_a_reset_withdraws_an_attempt_whose_person_comes_back_meanwhile(
+    make_service: MakeService, clock: Clock, *, identity: bool
+) -> None:
+    """The reset waits in the midst of the attempts: the one that is taken up by then may have been looked at before."""
+    service, other = [await make_service(**HOSTED) for _ in range(2)]
+    await enrol(service, clock, ANA)
+    clock.advance(days=40)
+    async with Browser(service) as browser:
+        await browser.go_through(await service.start(ANA, flow="hosted"))
+    started = await service.start(ANA)
+    back = await service.visit(started, person="eve@example.com" if identity else EMAIL)
+    tables = Tables(service)
+    async with _holding(tables, "SELECT id FROM verifications WHERE status = 'returned' FOR UPDATE"):
+        resetting = asyncio.create_task(service.admin.post(f"/v1/users/{ANA}/reset", json={"identity": identity}))
+        await _wait_or_are_done(tables, resetting)
+        finishing = asyncio.create_task(other.send_callback(ANA, started, **back))
+        await _wait_or_are_done(tables, resetting, finishing)
+
+    reset = await resetting
+    assert reset.status_code == httpx.codes.OK
+    assert (await finishing).json().get("reason") != "verified"
+    status = await service.status(ANA)
+    assert (status["verified"], status["claims"]) == (False, {})
+    enrolled = reset.json()["app_metadata"]["incode_identity_id"]
+    assert (enrolled is None) is identity
+    assert status["app_metadata"]["incode_identity_id"] == enrolled
+
+
+@asynccontextmanager
+async def _holding(tables: Tables, statement: str, **values: Any) -> AsyncIterator[None]:
+    """Hold what a statement of another program's takes until the block is left."""
+    holder = create_async_engine(tables.url)
+    async with holder.connect() as connection:
+        await connection.execute(text(statement), values)
+        yield
+    await holder.dispose()
 
 
 async def _wait_or_are_done(tables: Tables, *tasks: "asyncio.Task[Any]") -> None:
