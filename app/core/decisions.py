@@ -40,7 +40,6 @@ def redirect(reason: Reason, url: str, record: UserRecord | None, attempt: Attem
         redirect_url=url,
         app_metadata=claims.app_metadata(record),
         verification=attempt,
-        locale=attempt.locale,
     )
 
 

@@ -173,6 +173,7 @@ def rewritten(sealed: bytes, change: Callable[[Any], Any]) -> bytes:
     return CIPHER.seal(owner, change(value))
 
 
+@pytest.mark.parametrize("omit_state", [False, True])
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
@@ -184,17 +185,20 @@ def rewritten(sealed: bytes, change: Callable[[Any], Any]) -> bytes:
         ("an answer", "answer"),
     ],
 )
-def test_the_next_version_finds_the_owner_under_the_name_that_this_one_gives(kind: str, name: str) -> None:
+def test_the_next_version_finds_the_owner_under_the_name_that_this_one_gives(
+    kind: str, name: str, *, omit_state: bool
+) -> None:
     """Two versions serve side by side, and each opens what the other has sealed."""
     of = KINDS[kind]
-    attempt = of.attempt
+    attempt = replace(of.attempt, omit_state=omit_state)
     bound: dict[str, list[str | None]] = {
         "request": [attempt.browser_digest or ""],
         "outcome": ["2026-04-07T17:29:25.150Z"],
         "return": [attempt.browser_digest, "2026-04-07T17:29:25.150Z"],
         "answer": ["completed", attempt.callback_fingerprint, "2026-04-07T17:30:25.150Z"],
     }
-    told = [attempt.id, "auth0|ana", attempt.flow, "login", "state", "2026-04-07T17:28:25.150Z"]
+    state = "omit_state" if omit_state else "state"
+    told = [attempt.id, "auth0|ana", attempt.flow, "login", state, "2026-04-07T17:28:25.150Z"]
     owner, _ = json.loads(Fernet(KEY).decrypt(of.seal(attempt, of.values[0])))
     assert owner.split("\n") == [name, *told, "2026-04-07T18:28:25.150Z", *bound.get(name, [])]
 
