@@ -511,7 +511,7 @@ DEFENCES = (
     Defence(
         "a repeated parameter is refused",
         "app/api/browser.py",
-        "return any(given.count(name) > 1 for name in names)",
+        "return any(times > 1 for times in Counter(names).values())",
         "return False",
         "tests/api/test_hosted_attacks.py",
     ),

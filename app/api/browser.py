@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -22,7 +24,6 @@ from app.flows.exchange import AuthorizationResponse
 from app.flows.hosted import Origin, PageKind, PageNeeded
 
 MAX_STATE_LENGTH = 2048
-_RESPONSE_PARAMETERS = ("code", "state", "iss", "error", "error_description")
 _REFUSED = (
     PageKind.BAD_LINK,
     PageKind.EXPIRED,
@@ -107,7 +108,7 @@ async def launch(
 ) -> Response:
     """Binds the browser to the attempt with a cookie and sends it to the provider. The first browser wins."""
     pages = _BrowserPages(request, services)
-    if _is_repeated(request, "state") or len(state or "") > MAX_STATE_LENGTH:
+    if _is_repeated(name for name in _names(request) if name == "state") or len(state or "") > MAX_STATE_LENGTH:
         return await pages.page(PageNeeded(PageKind.BAD_LINK))
     if _is_preview(request, says_a_person=person is not None):
         return pages.preview(state)
@@ -153,7 +154,7 @@ async def receive(  # noqa: PLR0917  the parameters of the response
     /v1/callback`.
     """
     pages = _BrowserPages(request, services)
-    if _is_repeated(request, *_RESPONSE_PARAMETERS):
+    if _is_repeated(_names(request)):
         return await pages.page(PageNeeded(PageKind.BAD_LINK))
     parameters = AuthorizationResponse(
         code=code or None,
@@ -243,10 +244,13 @@ def _weighted(entry: str) -> tuple[float, str]:
     return (float(weight) if _WEIGHT.fullmatch(weight) else 0.0), tag
 
 
-def _is_repeated(request: Request, *names: str) -> bool:
+def _names(request: Request) -> list[str]:
+    return [name for name, _ in request.query_params.multi_items()]
+
+
+def _is_repeated(names: Iterable[str]) -> bool:
     """Whether a parameter came more than once: two readers could then read two requests (RFC 6749 section 3.1)."""
-    given = [name for name, _ in request.query_params.multi_items()]
-    return any(given.count(name) > 1 for name in names)
+    return any(times > 1 for times in Counter(names).values())
 
 
 def _is_preview(request: Request, *, says_a_person: bool) -> bool:

@@ -270,6 +270,7 @@ async def test_a_cookie_that_a_sibling_subdomain_has_planted(
     ("change", "title"),
     [
         (lambda query: query + "&state=again", BAD_LINK),
+        (lambda query: query + "&session_state=one&session_state=two", BAD_LINK),
         (lambda query: query + "&code=again", BAD_LINK),
         (lambda query: query + "&iss=again", BAD_LINK),
         (lambda query: query + "&error=access_denied&error=access_denied", BAD_LINK),
