@@ -21,7 +21,7 @@ from app.core.domain import ATTEMPT_ID, HostedAddresses
 from app.core.errors import DatabaseUnavailable, InternalError
 from app.core.messages import DEFAULT_LANGUAGE, LANGUAGES, Language, language_of
 from app.flows.exchange import AuthorizationResponse
-from app.flows.hosted import Origin, PageKind, PageNeeded
+from app.flows.hosted import Origin, PageKind, PageNeeded, Return
 
 MAX_STATE_LENGTH = 2048
 _REFUSED = (
@@ -87,7 +87,7 @@ def _declared(location: str, *try_again: PageKind) -> dict[int | str, dict[str, 
         200: declared_pages(
             "A page for a program that only looks at the link, such as a preview. It binds nothing.", "preview"
         ),
-        **_declared(examples.LAUNCHED_TO, PageKind.PROVIDER_DOWN, PageKind.UNAVAILABLE),
+        **_declared(examples.LAUNCHED_TO, PageKind.IN_PROGRESS, PageKind.PROVIDER_DOWN, PageKind.UNAVAILABLE),
     },
     openapi_extra={"security": []},
     response_class=RedirectResponse,
@@ -106,7 +106,10 @@ async def launch(
     ] = None,
     person: Annotated[str | None, Query(include_in_schema=False)] = None,
 ) -> Response:
-    """Binds the browser to the attempt with a cookie and sends it to the provider. The first browser wins."""
+    """Binds the browser to the attempt with a cookie and sends it to the provider. The first browser wins.
+
+    Where the attempt has ended meanwhile, that browser goes back to `return_to`.
+    """
     pages = _BrowserPages(request, services)
     if _is_repeated(name for name in _names(request) if name == "state") or len(state or "") > MAX_STATE_LENGTH:
         return await pages.page(PageNeeded(PageKind.BAD_LINK))
@@ -120,7 +123,9 @@ async def launch(
     except DatabaseUnavailable:
         return await pages.page(PageNeeded(PageKind.UNAVAILABLE))
     response = RedirectResponse(launched.location, 303)
-    if launched.cookie:
+    if isinstance(launched, Return):
+        services.cookies.release(response, launched.attempt_id, cookies)
+    elif launched.cookie:
         services.cookies.bind(response, verification_id, launched.cookie, beside=cookies)
     return response
 
@@ -151,7 +156,7 @@ async def receive(  # noqa: PLR0917  the parameters of the response
     """Exchanges the code, keeps the outcome unconfirmed, and sends the browser back to `return_to`.
 
     The address has a `session_token`. The record changes only when the identity provider hands that token in at `POST
-    /v1/callback`.
+    /v1/callback`. An attempt that was ended without this browser, by that route or by a reset, has no token.
     """
     pages = _BrowserPages(request, services)
     if _is_repeated(_names(request)):

@@ -120,17 +120,24 @@ class HostedFlow:
         self._session_tokens = session_tokens
         self._clock = clock
 
-    async def launch(self, attempt_id: str, *, cookies: Mapping[str, str], caller_state: str | None) -> Launch:
-        """Bind the browser to the attempt and send it to the provider. The first browser wins. Raises PageNeeded."""
+    async def launch(self, attempt_id: str, *, cookies: Mapping[str, str], caller_state: str | None) -> Launch | Return:
+        """Bind the browser to the attempt and send it to the provider, or back where the attempt has ended.
+
+        The first browser wins. Raises PageNeeded.
+        """
         attempt = await self._store.attempt(attempt_id)
         if attempt is None or attempt.flow is not Flow.HOSTED:
             raise PageNeeded(PageKind.BAD_LINK)
         bound = _belongs(attempt, cookies)
         if attempt.browser_digest and not bound:
             raise _foreign(attempt, cookies)
-        if lifetimes.as_of(attempt, self._clock()).status is not Status.PENDING:
-            return Launch(location=await self._return_location(attempt))
-        return await self._to_provider(attempt, caller_state, cookies, bound=bound)
+        if lifetimes.as_of(attempt, self._clock()).status is Status.PENDING:
+            return await self._to_provider(attempt, caller_state, cookies, bound=bound)
+        # Nobody was here in time: the caller's state belongs to the browser that began, which may be another one.
+        if not bound:
+            raise self._ended(attempt)
+        location = await self._wait_for_return(attempt, Deadline.after(CALLBACK_SECONDS))
+        return Return(location=location, attempt_id=attempt.id)
 
     async def _to_provider(
         self, attempt: Attempt, caller_state: str | None, cookies: Mapping[str, str], *, bound: bool
@@ -182,8 +189,8 @@ class HostedFlow:
                     attempt, fingerprint=None, finished_by=None, now=self._clock()
                 )
                 outcome = await self._exchange.outcome(consumed, checked, conversation, deadline) if consumed else None
-            if consumed and outcome:
-                return Return(location=await self._keep(consumed.attempt, outcome), attempt_id=attempt.id)
+            if consumed and outcome and (location := await self._keep(consumed.attempt, outcome)):
+                return Return(location=location, attempt_id=attempt.id)
         return Return(location=await self._wait_for_return(attempt, deadline), attempt_id=attempt.id)
 
     async def confirm(self, confirmation: Confirmation, finished_by: str) -> Decision:
@@ -243,7 +250,8 @@ class HostedFlow:
             raise _foreign(attempt, cookies)
         return attempt
 
-    async def _keep(self, attempt: Attempt, outcome: Verdict | Failure) -> str:
+    async def _keep(self, attempt: Attempt, outcome: Verdict | Failure) -> str | None:
+        """Keep the outcome, and say where the browser goes; None where the attempt is no longer as it was."""
         way_back = await self._store.way_back(attempt)
         if way_back is None:
             raise PageNeeded(PageKind.UNREADABLE, attempt.id)
@@ -251,29 +259,38 @@ class HostedFlow:
         token = self._session_tokens.sign(attempt, way_back.caller_state, now)
         location = with_answer(way_back.return_to, state=way_back.caller_state, session_token=token)
         returned = Returned(outcome=outcome, token_digest=_digest(token))
-        if not await self._store.keep_return(attempt, returned, location, now):
-            raise PageNeeded(PageKind.EXPIRED, attempt.id)
-        return location
+        return location if await self._store.keep_return(attempt, returned, location, now) else None
 
     async def _wait_for_return(self, attempt: Attempt, deadline: Deadline) -> str:
         while current := await self._store.attempt(attempt.id):
             if current.status is not Status.EXCHANGING:
                 return await self._return_location(current)
-            if lifetimes.is_interrupted(current, self._clock()):
-                # So that the identity provider decides on an exchange that died.
-                return await self._keep(current, Failure(FailureCode.CALLBACK_INTERRUPTED))
+            # So that the identity provider decides on an exchange that died.
+            interrupted = lifetimes.is_interrupted(current, self._clock())
+            if interrupted and (location := await self._keep(current, Failure(FailureCode.CALLBACK_INTERRUPTED))):
+                return location
             if deadline.has_passed():
                 raise PageNeeded(PageKind.IN_PROGRESS, attempt.id)
             await asyncio.sleep(POLL_SECONDS)
         raise PageNeeded(PageKind.BAD_LINK)
 
     async def _return_location(self, attempt: Attempt) -> str:
-        """Where the browser that the attempt is bound to was sent back to: the same again for one that reloads."""
+        """Where the browser that the attempt is bound to goes back to: the same again for one that reloads.
+
+        There is no token in it where none was issued, or where a reset or time has withdrawn it.
+        """
         location = await self._store.return_location(attempt)
-        if location is None:
-            expired = lifetimes.as_of(attempt, self._clock()).status is Status.EXPIRED
-            raise PageNeeded(PageKind.EXPIRED if expired else PageKind.FINISHED, attempt.id)
-        return location
+        if location is not None:
+            return location
+        way_back = await self._store.way_back(attempt)
+        if way_back is None:
+            raise self._ended(attempt)
+        return with_answer(way_back.return_to, state=way_back.caller_state, session_token=None)
+
+    def _ended(self, attempt: Attempt) -> PageNeeded:
+        """The page of an attempt that has ended, for a browser whose way back is not known."""
+        expired = lifetimes.as_of(attempt, self._clock()).status is Status.EXPIRED
+        return PageNeeded(PageKind.EXPIRED if expired else PageKind.FINISHED, attempt.id)
 
 
 def _digest(secret: str) -> str:

@@ -57,6 +57,11 @@ def is_page(page: httpx.Response, status: int, kind: PageKind) -> None:
     assert f"<h1>{PAGES[kind]['en'].title}</h1>" in page.text
 
 
+def goes_back_without_a_token(back: httpx.Response, state: str | None = None) -> None:
+    assert back.status_code == 303, back.text
+    assert back.headers["Location"] == RETURN_TO + (f"?state={state}" if state else "")
+
+
 async def test_a_person_is_verified_and_the_record_waits_for_the_confirmation(
     hosted: Service, browser: Browser
 ) -> None:
@@ -171,6 +176,75 @@ async def test_a_browser_that_launches_again_goes_on_with_the_cookie_that_it_has
     assert "Set-Cookie" not in again.headers
     back = await browser.come_back(await browser.at_provider(again))
     assert (await confirm(hosted, query_of(back.headers["Location"])))["reason"] == "verified"
+
+
+async def test_a_browser_that_launches_again_while_its_code_is_exchanged_waits_for_the_same_return(
+    hosted: Service, browser: Browser
+) -> None:
+    started = await start(hosted)
+    address = await browser.at_provider(await browser.launch(started))
+    with hosted.sandbox.hold("token") as gate:
+        callback = asyncio.create_task(browser.come_back(address))
+        await arrivals(gate)
+        asked = Queries(hosted.app.state.services.database)
+        launching = asyncio.create_task(browser.launch(started))
+        await until(lambda: asked.count > 1)
+    first, again = await asyncio.gather(callback, launching)
+    assert first.status_code == again.status_code == 303
+    assert again.headers["Location"] == first.headers["Location"]
+    assert hosted.asked("token") == 1
+
+
+async def test_an_exchange_that_was_given_up_leads_to_the_return_that_was_made_for_it(
+    hosted: Service, browser: Browser, clock: Clock
+) -> None:
+    started = await start(hosted)
+    address = await browser.at_provider(await browser.launch(started))
+    with hosted.sandbox.hold("token") as gate:
+        slow = asyncio.create_task(browser.come_back(address))
+        await arrivals(gate)
+        clock.advance(seconds=20)
+        reloaded = await browser.come_back(address)
+    first = await slow
+    assert first.status_code == reloaded.status_code == 303
+    assert first.headers["Location"] == reloaded.headers["Location"]
+    assert (await confirm(hosted, query_of(first.headers["Location"])))["reason"] == "callback_interrupted"
+
+
+async def test_a_browser_that_launches_again_too_late_goes_back_and_is_told_so(
+    hosted: Service, browser: Browser, clock: Clock
+) -> None:
+    started = await start(hosted)
+    await browser.launch(started, state="auth0-state")
+    clock.advance(hours=1)
+    goes_back_without_a_token(await browser.launch(started), "auth0-state")
+    assert (await hosted.finish(USER, started))["reason"] == "verification_expired"
+
+
+@pytest.mark.parametrize("launched", [False, True])
+async def test_an_attempt_that_has_ended_sends_no_browser_back_but_its_own(
+    hosted: Service, browser: Browser, launched: bool
+) -> None:
+    started = await start(hosted, state="callers-state")
+    if launched:
+        address = await browser.at_provider(await browser.launch(started))
+    await hosted.finish(USER, started)
+    async with Browser(hosted) as stranger:
+        is_page(await stranger.launch(started), 400, PageKind.FOREIGN_BROWSER if launched else PageKind.FINISHED)
+        if launched:
+            is_page(await stranger.come_back(address), 400, PageKind.FOREIGN_BROWSER)
+
+
+async def test_an_attempt_that_has_ended_and_whose_way_back_cannot_be_read_is_a_page(
+    hosted: Service, browser: Browser
+) -> None:
+    started = await start(hosted)
+    address = await browser.at_provider(await browser.launch(started))
+    await hosted.finish(USER, started)
+    await Tables(hosted).change("UPDATE verifications SET sealed_way_back = 'x'")
+    page = await browser.come_back(address)
+    is_page(page, 400, PageKind.FINISHED)
+    assert started["verification"]["id"] in page.text
 
 
 async def test_a_browser_that_comes_back_many_times_at_once_gets_one_return(hosted: Service, browser: Browser) -> None:
@@ -298,7 +372,10 @@ async def test_a_person_who_comes_back_to_the_caller_without_us_has_returned_no_
     assert (await hosted.status(USER))["app_metadata"] == finished["app_metadata"]
     assert await hosted.finish(USER, started, **nothing) == finished
     if launched:
-        assert (await browser.come_back(address)).status_code == 400
+        for back in (await browser.come_back(address), await browser.launch(started)):
+            goes_back_without_a_token(back)
+            assert "Max-Age=300;" in back.headers["Set-Cookie"]
+        assert await hosted.finish(USER, started, **nothing) == finished
     assert hosted.asked("token") == 0
 
 
@@ -343,18 +420,16 @@ async def test_an_exchange_that_died_brings_the_browser_back(
     assert (await start(hosted))["action"] == "redirect"
 
 
-async def test_a_reset_while_the_code_is_exchanged_leaves_a_page_that_refers_to_the_attempt(
-    hosted: Service, browser: Browser
-) -> None:
-    started = await start(hosted)
+async def test_a_reset_while_the_code_is_exchanged_leaves_nothing_to_confirm(hosted: Service, browser: Browser) -> None:
+    started = await start(hosted, state="callers-state")
     address = await browser.at_provider(await browser.launch(started))
     with hosted.sandbox.hold("token") as gate:
         callback = asyncio.create_task(browser.come_back(address))
         await arrivals(gate)
         assert (await hosted.admin.post(f"/v1/users/{USER}/reset")).status_code == 200
-    page = await callback
-    is_page(page, 400, PageKind.EXPIRED)
-    assert started["verification"]["id"] in page.text
+    goes_back_without_a_token(await callback, "callers-state")
+    goes_back_without_a_token(await browser.come_back(address), "callers-state")
+    problem(await hosted.send_callback(USER, started), 409, "verification_already_finished")
     assert (await hosted.status(USER))["verified"] is False
 
 

@@ -282,3 +282,26 @@ async def test_a_fault_that_nobody_foresaw_is_told_and_ends_nothing(
         assert "app/storage/keeping.py:" in told
     clock.now = right
     await house.is_kept()
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+async def test_a_reload_goes_back_without_the_token_once_that_has_been_cleared(
+    make_house: MakeHouse, clock: Clock, confirmed: bool
+) -> None:
+    house = await make_house()
+    hosted = house.service
+    started = await hosted.start(USER, flow="hosted", state="auth0-state")
+    async with Browser(hosted) as browser:
+        address = await browser.at_provider(await browser.launch(started))
+        arrived = query_of((await browser.come_back(address)).headers["Location"])
+        token = {"session_token": arrived["session_token"]}
+        if confirmed:
+            await hosted.finish(USER, None, **token)
+        clock.advance(minutes=5)
+        await house.is_kept()
+        assert await status(hosted, started) == ("completed" if confirmed else "expired")
+        for back in (await browser.come_back(address), await browser.launch(started)):
+            assert back.status_code == 303, back.text
+            assert back.headers["Location"] == "https://tenant.example/continue?state=auth0-state"
+    refused = (409, "verification_already_finished") if confirmed else (400, "session_token_invalid")
+    problem(await hosted.send_callback(USER, None, **token), *refused)

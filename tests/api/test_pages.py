@@ -73,9 +73,7 @@ class Scene:
         return await self.browser.launch(self.started)
 
     async def finished(self) -> httpx.Response:
-        await self.browser.go_through(self.started)
-        tables = Tables(self.service)
-        await tables.change("UPDATE verifications SET status = 'completed', sealed_return = NULL")
+        await self.service.finish(USER, self.started)
         return await self.browser.launch(self.started)
 
     async def provider_down(self) -> httpx.Response:
@@ -110,8 +108,8 @@ PROVOKED: dict[PageKind, Callable[[Scene], Awaitable[httpx.Response]]] = {
 }
 TRY_AGAIN = {PageKind.IN_PROGRESS, PageKind.PROVIDER_DOWN, PageKind.UNAVAILABLE}
 WITH_STATE = "https://tenant.example/continue?state=callers-own-state"
-# Nobody has launched where the provider is down or the request cannot be opened: whoever holds the link may still
-# become the browser that began.
+# Nobody has launched where the provider is down, the request cannot be opened, or the attempt has ended: whoever holds
+# the link may be the one who began.
 WAYS_BACK = {
     PageKind.FOREIGN_BROWSER: ["https://tenant.example/"],
     PageKind.OTHER_TAB: ["https://tenant.example/"],

@@ -245,14 +245,17 @@ class Driver:
         return response
 
     def _returns(self, response: httpx.Response, expected: str, started: Started) -> str | None:
-        """The address at which the caller gets its browser back, the same one each time; None where a page is shown."""
+        """The address at which the caller gets its browser back with a token, the same one each time; or None."""
         if expected == "page":
             assert response.status_code == 400
             assert "Location" not in response.headers
             return None
         assert response.status_code == 303, response.text
         location = response.headers["Location"]
-        assert location.startswith(RETURN_TO)
+        if expected == "caller without a token":
+            assert location == RETURN_TO
+            return None
+        assert location.startswith(f"{RETURN_TO}?")
         assert self._locations.setdefault(started.id, location) == location
         return str(location)
 

@@ -237,7 +237,7 @@ class Model:
                 attempt.browser = browser
                 kept[:] = [*kept[1 - COOKIES_KEPT :], attempt_id]
             return "provider"
-        return "caller" if attempt.returned_at and not attempt.withdrawn else "page"
+        return "page" if attempt.browser is None else _way_back(attempt)
 
     def come_back(self, attempt_id: str, browser: str, parameters: Mapping[str, str], exchange: Exchange) -> str:
         attempt = self.attempts.get(attempt_id)
@@ -248,7 +248,7 @@ class Model:
             attempt.status, attempt.returned_at, attempt.withdrawn = "returned", self.now, False
             its_own = not isinstance(attempt.outcome, str) or _is_the_persons(attempt.outcome)
             attempt.counted = attempt.counted and its_own
-        return "page" if attempt.withdrawn else "caller"
+        return _way_back(attempt)
 
     # The rules.
 
@@ -345,6 +345,10 @@ class Model:
 
     def _of(self, user: str) -> list[Attempt]:
         return [attempt for attempt in self.attempts.values() if attempt.user == user]
+
+
+def _way_back(attempt: Attempt) -> str:
+    return "caller" if attempt.returned_at and not attempt.withdrawn else "caller without a token"
 
 
 def _is_the_persons(error: str) -> bool:
