@@ -227,6 +227,14 @@ DEFENCES = (
         only="reset or erased",
     ),
     Defence(
+        "an import does not bring back who was erased while it waited",
+        "app/storage/importing.py",
+        "if taken else set()",
+        "if not taken else set()",
+        "tests/attacks/test_races.py",
+        "an_import",
+    ),
+    Defence(
         "a sub enrols nobody",
         "app/core/imports.py",
         "return frozenset(value for value in ids if isinstance(value, str))",
@@ -401,6 +409,18 @@ DEFENCES = (
         "for each in others:",
         "tests/api/test_erasure.py",
         "under_way and sqlite",
+    ),
+    Defence(
+        "an export waits for an erasure, and leaves no id of the erased user",
+        "app/storage/store.py",
+        "            row = await queries.lock_user(connection, user_id)\n"
+        "            await audit.add(connection.rows, entry)\n"
+        "            # With a stamp it is that of a start, which counts by it.\n"
+        "            if self._seals.record(row) is None and row.stamp is None:\n"
+        "                await connection.rows(delete(users).where(users.c.user_id == user_id))\n",
+        "            await audit.add(connection.rows, entry)\n",
+        "tests/attacks/test_races.py",
+        "an_export",
     ),
     Defence(
         "an outcome is recorded only where the record is still what it was decided by",

@@ -40,7 +40,7 @@ class Users:
 
         It is entered in the audit that somebody asked for it.
         """
-        await self._store.note(self._entry(AuditAction.EXPORT, user_id, by))
+        await self._store.note(user_id, self._entry(AuditAction.EXPORT, user_id, by))
         return await self.status(user_id)
 
     def _status_of(self, user_id: str, record: UserRecord | None) -> UserStatus:

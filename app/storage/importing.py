@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Executable, Row, select
+from sqlalchemy import Executable, Row, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.domain import AuditEntry, UserRecord
@@ -62,10 +62,21 @@ class Importer:
                 set_={name: insert.excluded[name] for name in users.c.keys() if name != "user_id"},  # noqa: SIM118
                 where=_WITHOUT_RECORD,
             )
-            added = len((await connection.execute(new.returning(users.c.user_id), rows)).all()) if rows else 0
+            taken = (await connection.execute(new.returning(users.c.user_id), rows)).scalars().all() if rows else []
+            meanwhile = await self._give_back_withdrawn(connection, taken)
             if entry:
                 await audit.add(partial(_rows, connection), entry)
-        return Imported(added, len(rows) - added, len(withdrawn))
+        return Imported(len(taken) - meanwhile, len(rows) - len(taken), len(withdrawn) + meanwhile)
+
+    async def _give_back_withdrawn(self, connection: AsyncConnection, taken: Collection[str]) -> int:
+        """Remove the rows of users who were reset or erased since it was asked; returns how many.
+
+        From now on the rows are held: whoever resets or erases one of these users waits, and comes after the import.
+        """
+        withdrawn = await audit.withdrawn(partial(_rows, connection), self._seals, taken) if taken else set()
+        if withdrawn:
+            await connection.execute(delete(users).where(users.c.user_id.in_(withdrawn)))
+        return len(withdrawn)
 
     async def look(self, user_ids: Collection[str]) -> Imported:
         """What `add` would come to for these users, with nothing written."""

@@ -300,12 +300,15 @@ class Store:
             await audit.forget_user(connection, self._seals, user_id)
         await self._database.forget_deleted()
 
-    async def note(self, entry: AuditEntry) -> None:
-        """Enter in the audit an act that changes nothing."""
+    async def note(self, user_id: str, entry: AuditEntry) -> None:
+        """Enter in the audit an act that changes nothing. An erasure comes before or after, not between."""
         async with self._database.transaction() as connection:
+            row = await queries.lock_user(connection, user_id)
             await audit.add(connection.rows, entry)
-            if entry.user_id is not None:
-                await self._keep_no_id_of_a_stranger(connection, entry.user_id)
+            # With a stamp it is that of a start, which counts by it.
+            if self._seals.record(row) is None and row.stamp is None:
+                await connection.rows(delete(users).where(users.c.user_id == user_id))
+            await self._keep_no_id_of_a_stranger(connection, user_id)
 
     async def _keep_no_id_of_a_stranger(self, connection: Connection, user_id: str) -> None:
         """Of a user who is not on file the audit keeps a digest: asking must not bring an erased id back."""

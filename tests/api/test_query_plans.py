@@ -182,7 +182,7 @@ async def administrate(store: Any, clock: Clock) -> None:
     for user_id in ("user-78", "somebody whom we have never met"):
         await store.reset_user(user_id, lambda record: record, entry(AuditAction.RESET, user_id, clock))
     await store.erase_user("user-79", entry(AuditAction.ERASE, "user-79", clock))
-    await store.note(entry(AuditAction.EXPORT, "user-78", clock))
+    await store.note("user-78", entry(AuditAction.EXPORT, "user-78", clock))
 
 
 async def keep_house(keeper: Any, clock: Clock) -> None:

@@ -12,6 +12,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.core.domain import Actor, UserRecord
+from app.storage.encryption import Cipher
+from app.storage.importing import Imported, Importer
+from app.storage.sealed import Seals
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
@@ -263,6 +267,56 @@ async def test_a_reset_withdraws_an_attempt_whose_person_comes_back_meanwhile(
     enrolled = reset.json()["app_metadata"]["incode_identity_id"]
     assert (enrolled is None) is identity
     assert status["app_metadata"]["incode_identity_id"] == enrolled
+
+
+@asynccontextmanager
+async def _an_erasure_that_waits(service: Service) -> AsyncIterator[tuple[Tables, "asyncio.Task[httpx.Response]"]]:
+    """An erasure of Ana that has done all but its last step, which is that the audit forgets her.
+
+    It is committed when the block is left.
+    """
+    await service.verify(ANA)
+    await service.app.state.services.users.export(ANA, by=Actor(name="cli"))
+    tables = Tables(service)
+    async with _holding(tables, "SELECT id FROM audit WHERE user_id = :user_id FOR UPDATE", user_id=ANA):
+        erasing = asyncio.create_task(service.admin.delete(f"/v1/users/{ANA}"))
+        await _wait_or_are_done(tables, erasing)
+        yield tables, erasing
+
+
+@on_postgresql_only
+async def test_an_export_at_the_time_of_an_erasure_leaves_no_id_in_the_audit(make_service: MakeService) -> None:
+    service = await make_service()
+    async with _an_erasure_that_waits(service) as (tables, erasing):
+        exporting = asyncio.create_task(service.app.state.services.users.export(ANA, by=Actor(name="cli")))
+        await _wait_or_are_done(tables, erasing, exporting)
+
+    assert (await erasing).status_code == httpx.codes.NO_CONTENT
+    assert (await exporting).reason == "never_verified"
+    entries = await tables.rows("SELECT * FROM audit")
+    assert sorted(entry["action"] for entry in entries) == ["erase", "export", "export"]
+    assert {entry["user_id"] for entry in entries} == {None}
+    assert len({entry["user_digest"] for entry in entries} - {None}) == 1
+    assert await tables.user(ANA) is None
+
+
+@on_postgresql_only
+async def test_an_import_at_the_time_of_an_erasure_does_not_bring_the_user_back(
+    make_service: MakeService, clock: Clock
+) -> None:
+    """The import asks who was erased before it waits for the user's row."""
+    service = await make_service()
+    importer = Importer(service.app.state.services.database, Seals(Cipher(service.settings.fernet_keys)))
+    record = UserRecord(completed=True, completed_at=clock())
+    async with _an_erasure_that_waits(service) as (tables, erasing):
+        importing = asyncio.create_task(importer.add({ANA: record, "auth0|eve": record}, None))
+        await _wait_or_are_done(tables, erasing, importing)
+
+    assert (await erasing).status_code == httpx.codes.NO_CONTENT
+    assert await importing == Imported(added=1, withdrawn=1)
+    assert await importer.look({ANA, "auth0|eve"}) == Imported(on_file=1, withdrawn=1)
+    assert await tables.user(ANA) is None
+    assert await tables.user("auth0|eve")
 
 
 @asynccontextmanager
