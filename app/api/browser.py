@@ -122,7 +122,7 @@ async def launch(
         return await pages.page(needed, caller_state=state or None)
     except DatabaseUnavailable:
         return await pages.page(PageNeeded(PageKind.UNAVAILABLE))
-    response = RedirectResponse(launched.location, 303)
+    response = _redirect(launched.location)
     if isinstance(launched, Return):
         services.cookies.release(response, launched.attempt_id, cookies)
     elif launched.cookie:
@@ -178,7 +178,7 @@ async def receive(  # noqa: PLR0917  the parameters of the response
         # Without a clean address: the person loads this page again, and its parameters are still good.
         return await pages.page(PageNeeded(PageKind.UNAVAILABLE))
     services.metrics.callback("return", "returned")
-    response = RedirectResponse(returned.location, 303)
+    response = _redirect(returned.location)
     services.cookies.release(response, returned.attempt_id, cookies)
     return response
 
@@ -233,6 +233,11 @@ class _BrowserPages:
             return await self._services.hosted.origin(reference, self._cookies, caller_state)
         except DatabaseUnavailable:
             return Origin()
+
+
+def _redirect(location: str) -> Response:
+    """Send the browser on to an address as it is. The framework's own redirect would write parts of it anew."""
+    return Response(status_code=303, headers={"Location": location})
 
 
 def accepted_language(header: str) -> Language:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
+from urllib.parse import unquote_plus, urlencode, urlsplit
 
 from app.oidc import is_safe_url
 
@@ -28,11 +28,14 @@ def is_allowed(url: str, allowed: Sequence[str]) -> bool:
 
 
 def with_answer(url: str, *, state: str | None, session_token: str | None) -> str:
-    """`url` with the caller's own state and the session token added to its query, as far as there are any."""
+    """`url` with the caller's own state and the session token added to its query, as far as there are any.
+
+    What the query holds already is left as it was written: it may mean more to the caller than pairs of text do.
+    """
+    given = {"state": state, "session_token": session_token}
+    ours = urlencode({name: value for name, value in given.items() if value is not None})
     address, _, query = url.partition("?")
-    ours = [(name, value) for name, value in (("state", state), ("session_token", session_token)) if value is not None]
-    parameters = urlencode([*parse_qsl(query, keep_blank_values=True), *ours])
-    return f"{address}?{parameters}" if parameters else address
+    return f"{address}?{query}{'&' if query else ''}{ours}" if ours else url
 
 
 def site_of(url: str) -> str:

@@ -285,11 +285,12 @@ async def test_a_query_in_the_providers_endpoint_is_kept(
 ) -> None:
     endpoint = sandbox.config.authorization_endpoint
     provider = TamperedProvider(provider_host, sandbox)
-    provider.alter("discovery", lambda document: {**document, "authorization_endpoint": endpoint + "?tenant=a%20b"})
+    with_query = {"authorization_endpoint": f"{endpoint}?tenant=a%20b;c=%ff&flag"}
+    provider.alter("discovery", lambda document: {**document, **with_query})
 
     started = await service.start(USER)
 
-    assert urlsplit(started["redirect_url"]).query.startswith("tenant=a%20b&")
+    assert urlsplit(started["redirect_url"]).query.startswith("tenant=a%20b;c=%ff&flag&")
     assert started["redirect_url"].partition("?")[0] == endpoint
     assert query_of(started["redirect_url"])["response_type"] == "code"
 

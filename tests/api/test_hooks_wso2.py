@@ -139,7 +139,7 @@ async def test_each_tenant_has_its_own_way_back_and_one_without_is_refused(
         async with Browser(vendors.service) as browser:
             started = {"redirect_url": first["operations"][0]["url"]}
             back = await browser.come_back(await browser.at_provider(await browser.launch(started)))
-        assert back.headers["Location"].startswith(f"https://id.example{path}?flowId=flow+%26+{name}&state=")
+        assert back.headers["Location"].startswith(f"https://id.example{path}?flowId=flow%20%26%20{name}&state=")
     none = {**HOOKS, "return_urls": "https://shop.example/continue"}
     vendors = Vendors(await make_service(entra_url=tenant.url, **none), tenant.key, clock)
     answer = problem(await vendors.send(AUTHENTICATION, login()), 422, "validation_error")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.flows.addresses import is_allowed
 from tests.conftest import MakeService
+from tests.harness.browser import Browser
 from tests.harness.provider import PUBLIC_URL
 from tests.harness.service import Service, problem
 from tests.harness.tables import Tables, on_sqlite_only
@@ -115,6 +116,22 @@ async def test_a_hostile_address_is_refused_at_the_start_and_nothing_is_recorded
 async def test_a_listed_address_is_taken_with_any_query(make_service: MakeService, address: str) -> None:
     service = await make_service(public_url=PUBLIC_URL, return_urls=",".join(LISTED))
     assert (await start(service, address)).status_code == 200
+
+
+QUERY = "x=%ff%E9&a;b=1&flag&b=%20&c=+&d=/a/b:c&e=[{|}]^`~<\"'>&=&&f=%zz"
+
+
+async def test_a_browser_comes_back_to_the_query_as_it_was_written(make_service: MakeService) -> None:
+    service = await make_service(public_url=PUBLIC_URL, return_urls=",".join(LISTED))
+    address = f"{LISTED[0]}?{QUERY}"
+    started = await service.start(USER, flow="hosted", return_to=address, state="callers-state")
+    async with Browser(service) as browser:
+        back = await browser.come_back(await browser.at_provider(await browser.launch(started)))
+        assert back.headers["Location"].startswith(f"{address}&state=callers-state&session_token=")
+        ended = await service.start(USER, flow="hosted", return_to=address)
+        await browser.launch(ended)
+        await service.finish(USER, ended)
+        assert (await browser.launch(ended)).headers["Location"] == address
 
 
 async def start(service: Service, return_to: str) -> httpx.Response:

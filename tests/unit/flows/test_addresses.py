@@ -77,14 +77,22 @@ def test_an_address_is_allowed_only_where_it_is_listed(allowed: list[str]) -> No
         ("https://a.example/b", "a&b=c d#?", "https://a.example/b?state=a%26b%3Dc+d%23%3F&session_token=t.o.k"),
         ("https://a.example/b?", None, "https://a.example/b?session_token=t.o.k"),
         ("https://a.example/b?x=1&y=&x=2", "s", "https://a.example/b?x=1&y=&x=2&state=s&session_token=t.o.k"),
-        ("https://a.example/b?x=a?b", None, "https://a.example/b?x=a%3Fb&session_token=t.o.k"),
+        ("https://a.example/b?x=a?b", None, "https://a.example/b?x=a?b&session_token=t.o.k"),
     ],
 )
 def test_the_answer_is_added_to_the_query(url: str, state: str | None, expected: str) -> None:
     assert with_answer(url, state=state, session_token="t.o.k") == expected
 
 
-@pytest.mark.parametrize("url", ["https://a.example/b", "https://a.example/b?c=d"])
+@pytest.mark.parametrize(
+    "query", ["x=%ff%E9", "x=%e9", "a;b=1", "flag", "b=%20&c=+", "x=/a/b:c", "=", "x==y&&z", "a=1&", "x=%zz", "a=[1]"]
+)
+def test_what_the_query_holds_already_is_not_touched(query: str) -> None:
+    address = f"https://a.example/b?{query}"
+    assert with_answer(address, state="s s", session_token=None) == f"{address}&state=s+s"
+
+
+@pytest.mark.parametrize("url", ["https://a.example/b", "https://a.example/b?c=d", "https://a.example/b?c=%e9;d"])
 def test_an_address_to_which_nothing_is_added_is_as_it_was(url: str) -> None:
     assert with_answer(url, state=None, session_token=None) == url
 
