@@ -6,12 +6,13 @@ What has served its time is cleared, and what is old removed; values are sealed 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, Row, Table, Update, bindparam, case, delete, exists, select, update
+from sqlalchemy import Column, Row, Select, Table, Update, bindparam, case, delete, exists, select, update
 
 from app.core.domain import FailureCode, Status
 from app.storage.database import Database
@@ -88,20 +89,20 @@ class Keeper:
         )
         return bool(await self._database.write(take))
 
-    async def clear_served(self, now: datetime, batch: int = BATCH) -> int:
+    async def clear_served(self, now: datetime, batch: int = BATCH, *, waits: bool = False) -> int:
         """Clear the sealed values of some attempts whose time is over; returns of how many.
 
-        What nobody finished, expires.
+        What nobody finished, expires. An attempt that somebody else holds is left for later, unless this `waits`.
         """
         row = verifications.c
-        due = select(row.id).where(row.clear_at <= now).order_by(row.clear_at).limit(batch)
-        waits = row.status.in_((Status.PENDING, Status.RETURNED))
+        waiting = row.status.in_((Status.PENDING, Status.RETURNED))
+        due = _held(select(row.id).where(row.clear_at <= now).order_by(row.clear_at).limit(batch), waits=waits)
         clear = (
             update(verifications)
             .where(row.id.in_(due), row.clear_at <= now)
             .values(
-                status=case((waits, Status.EXPIRED), else_=row.status),
-                failure_code=case((waits, FailureCode.VERIFICATION_EXPIRED), else_=row.failure_code),
+                status=case((waiting, Status.EXPIRED), else_=row.status),
+                failure_code=case((waiting, FailureCode.VERIFICATION_EXPIRED), else_=row.failure_code),
                 clear_at=None,
                 sealed_request=None,
                 sealed_outcome=None,
@@ -112,10 +113,14 @@ class Keeper:
         )
         return len(await self._database.write(clear))
 
-    async def remove_old(self, before: datetime, now: datetime, batch: int = BATCH) -> int:
-        """Remove some attempts that began before a time and have ended; returns how many. The users' records stay."""
+    async def remove_old(self, before: datetime, now: datetime, batch: int = BATCH, *, waits: bool = False) -> int:
+        """Remove some attempts that began before a time and have ended; returns how many. The users' records stay.
+
+        An attempt that somebody else holds is left for later, unless this `waits`.
+        """
         row = verifications.c
-        old = select(row.id).where(row.created_at < before, row.expires_at <= now).order_by(row.created_at).limit(batch)
+        ended = select(row.id).where(row.created_at < before, row.expires_at <= now)
+        old = _held(ended.order_by(row.created_at).limit(batch), waits=waits)
         return len(await self._database.write(delete(verifications).where(row.id.in_(old)).returning(row.id)))
 
     async def remove_idle_locks(self, batch: int = BATCH) -> int:
@@ -132,12 +137,8 @@ class Keeper:
 
     async def purge(self, before: datetime, now: datetime, progress: Progress = ignore) -> int:
         """Do at once all that housekeeping does; returns how many attempts were removed."""
-        while await self.clear_served(now):
-            pass
-        removed = 0
-        while found := await self.remove_old(before, now):
-            removed += found
-            progress(removed)
+        await _to_the_end(partial(self.clear_served, now), ignore)
+        removed = await _to_the_end(partial(self.remove_old, before, now), progress)
         while await self.remove_idle_locks():
             pass
         await self._database.forget_deleted()
@@ -217,6 +218,24 @@ class Keeper:
                 for names, changed in changes.items():
                     await connection.execute(_replace_where_unchanged(table, key, names), changed)
         return Resealed(sum(len(names) * len(changed) for names, changed in changes.items()), unreadable)
+
+
+def _held(attempts: Select[str], *, waits: bool) -> Select[str]:
+    """These attempts, locked until the transaction ends.
+
+    An outcome locks one user's attempts in another order: who holds some of them must not wait for the others.
+    """
+    return attempts.with_for_update(skip_locked=not waits)
+
+
+async def _to_the_end(step: Callable[..., Awaitable[int]], progress: Progress) -> int:
+    """Take steps until nothing is left; returns of how many rows. One by one, rows are waited for without harm."""
+    done = 0
+    for options in ({"batch": BATCH}, {"batch": 1, "waits": True}):
+        while found := await step(**options):
+            done += found
+            progress(done)
+    return done
 
 
 def _replace_where_unchanged(table: Table, key: Column[str], names: Sequence[str]) -> Update:

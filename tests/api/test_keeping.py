@@ -1,10 +1,15 @@
 """Keeping the data: what is sealed in the hosted flow, encrypting again with a new key, and purging."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from app.core.errors import TracesRemain
 from app.sandbox import Sandbox
@@ -18,7 +23,8 @@ from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.provider import PUBLIC_URL
 from tests.harness.service import ENCRYPTION_KEY, Json, Service, query_of
-from tests.harness.tables import Tables
+from tests.harness.tables import Tables, on_postgresql_only
+from tests.harness.waiting import PATIENCE
 
 HOSTED = {"public_url": PUBLIC_URL, "return_urls": "https://tenant.example/continue"}
 NEW_KEY = Fernet.generate_key().decode()
@@ -157,6 +163,60 @@ async def test_attempts_are_purged_by_their_age_and_records_stay(
     assert [item["id"] for item in left] == [young["verification"]["id"], under_way["verification"]["id"]]
     assert (await service.status(USER))["verified"] is True
     assert await purge(service, clock, days=2) == 0
+
+
+async def due_attempts(service: Service, clock: Clock) -> list[str]:
+    """The ids of three attempts whose time is over, and which are old enough to be removed."""
+    started = [await service.start(f"auth0|{name}") for name in ("ana", "bob", "eve")]
+    clock.advance(days=3)
+    return [each["verification"]["id"] for each in started]
+
+
+@contextlib.asynccontextmanager
+async def holding(service: Service, attempt_id: str) -> AsyncIterator[AsyncConnection]:
+    """An attempt's row, written by somebody who has not come to the end yet."""
+    engine = create_async_engine(service.settings.database_url.get_secret_value(), poolclass=NullPool)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE verifications SET locale = 'es' WHERE id = :id"), {"id": attempt_id})
+        yield connection
+
+
+async def until_somebody_waits(connection: AsyncConnection) -> None:
+    """Return once another connection waits for what this one holds."""
+    waits = text("SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))")
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if (await connection.execute(waits)).first():
+                return
+            await asyncio.sleep(0.01)
+
+
+@on_postgresql_only
+async def test_housekeeping_leaves_an_attempt_that_somebody_else_holds_and_so_holds_nobody_up(
+    service: Service, clock: Clock
+) -> None:
+    [_, held, _] = await due_attempts(service, clock)
+    keeper = Keeper(service.app.state.services.database, Cipher([ENCRYPTION_KEY]))
+    async with holding(service, held):
+        assert await keeper.clear_served(clock()) == 2
+        assert await keeper.remove_old(clock() - timedelta(days=2), clock()) == 2
+    assert await keeper.clear_served(clock()) == 1
+    assert await keeper.remove_old(clock() - timedelta(days=2), clock()) == 1
+
+
+@on_postgresql_only
+@pytest.mark.parametrize(("days", "removed"), [(30, 0), (2, 3)], ids=["clears", "removes"])
+async def test_a_purge_waits_for_an_attempt_that_somebody_else_holds_and_goes_on_to_the_end(
+    service: Service, clock: Clock, days: int, removed: int
+) -> None:
+    [first, _, _] = await due_attempts(service, clock)
+    if removed:
+        await purge(service, clock, days=30)
+    async with holding(service, first) as other:
+        purging = asyncio.create_task(purge(service, clock, days=days))
+        await until_somebody_waits(other)
+    assert await purging == removed
+    assert await Tables(service).rows("SELECT id FROM verifications WHERE sealed_request IS NOT NULL") == []
 
 
 async def copies(service: Service, attempt_id: str, number: int) -> None:
