@@ -94,7 +94,8 @@ class Client:
     def proxy_for(self, url: httpx.URL) -> str | None:
         """The proxy that the environment names for `url` (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY)."""
         proxy = self._proxies.get(url.scheme) or self._proxies.get("all")
-        names = (url.host, f"[{url.host}]") if ":" in url.host else (url.host,)
+        host = url.raw_host.decode("ascii")
+        names = (host, f"[{host}]") if ":" in host else (host,)
         if not proxy or any(proxy_bypass(name) for name in names):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"

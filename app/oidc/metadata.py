@@ -52,7 +52,10 @@ def is_safe_url(url: str, *, allow_http: bool) -> bool:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  a bad port raises here
-        httpx.URL(url)
+        read = httpx.URL(url)
+        read.host  # noqa: B018  a label that no Punycode is raises here
+        # A label that is empty, or over 63 characters: no resolver takes it (RFC 1035 section 2.3.4).
+        read.raw_host.decode("ascii").encode("idna")
     except (ValueError, httpx.InvalidURL):
         return False
     if not parts.hostname or parts.username is not None or parts.password is not None or "#" in url:

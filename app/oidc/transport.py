@@ -30,7 +30,7 @@ class OneConnection(httpx.AsyncBaseTransport):
     """
 
     def __init__(self) -> None:
-        self._origin: tuple[str, str, int | None] | None = None
+        self._origin: tuple[str, bytes, int | None] | None = None
         self._opening: asyncio.Task[_Connection] | None = None
 
     @property
@@ -41,7 +41,7 @@ class OneConnection(httpx.AsyncBaseTransport):
     def prepare(self, url: httpx.URL) -> asyncio.Task[_Connection]:
         """Begin to open a connection for `url`. Whether that succeeds is told by the first request."""
         self._close()
-        self._origin = url.scheme, url.host, url.port
+        self._origin = url.scheme, url.raw_host, url.port
         self._opening = asyncio.create_task(self._open(url))
         # Take note of a failure that nobody may come to wait for; asyncio would write it to the log as a bug.
         self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -53,7 +53,7 @@ class OneConnection(httpx.AsyncBaseTransport):
         Raises OSError while connecting, and httpx.RemoteProtocolError for an answer that is none.
         """
         url, opening = request.url, self._opening
-        if opening is None or self._origin != (url.scheme, url.host, url.port) or not (await opening).is_usable:
+        if opening is None or self._origin != (url.scheme, url.raw_host, url.port) or not (await opening).is_usable:
             opening = self.prepare(url)
         connection = await opening
         try:
@@ -70,13 +70,14 @@ class OneConnection(httpx.AsyncBaseTransport):
         self._close()
 
     async def _open(self, url: httpx.URL) -> _Connection:
-        encrypted = url.scheme == "https"
+        # As it is written: `xn--strae-oqa.de`, decoded, would be looked up and verified as `strasse.de`.
+        encrypted, host = url.scheme == "https", url.raw_host.decode("ascii")
         _, connection = await asyncio.get_running_loop().create_connection(
             _Connection,
-            url.host,
+            host,
             url.port or (443 if encrypted else 80),
             ssl=tls_context() if encrypted else None,
-            server_hostname=url.host if encrypted else None,
+            server_hostname=host if encrypted else None,
             ssl_shutdown_timeout=1.0 if encrypted else None,
         )
         return connection

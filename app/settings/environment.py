@@ -39,7 +39,8 @@ def _proxy(value: str) -> str | None:
     wanted += "digits and -._~ percent-encoded); no other kind of proxy can be used"
     try:
         url = httpx.URL(value if "://" in value else f"http://{value}")
-    except httpx.InvalidURL:
+        url.host.encode("idna")  # no resolver takes a label that is empty or too long
+    except (httpx.InvalidURL, UnicodeError):
         return wanted
     return None if url.scheme in {"http", "https"} and re.fullmatch(r"[\w.:-]+", url.host, re.ASCII) else wanted
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus, urlsplit, urlunsplit
 from cryptography.fernet import Fernet
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from standardwebhooks import Webhook
 
 from app.core.api_keys import ApiKey, ambiguous_name, is_one_character, parse_api_keys
 from app.core.domain import Addresses, Role, Rules
@@ -47,7 +48,7 @@ _HOOKS = ("hydra", "supabase", "okta", "entra", "zitadel", "wso2")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", re.IGNORECASE)
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SUPABASE_SECRET = re.compile(r"v1,whsec_([A-Za-z0-9+/]+={0,2})")
+_SUPABASE_SECRET = re.compile(r"v1,whsec_[A-Za-z0-9+/]+={0,2}")
 # A repeated parameter is an error (RFC 6749 section 3.1): the provider adds these to the redirect URI.
 _OF_THE_RESPONSE = frozenset({"code", "error", "error_description", "error_uri", "iss", "state"})
 # A token's own members (RFC 7519, OpenID Connect Core, RFC 9068, and Supabase's): a claim of ours in such a place would
@@ -97,6 +98,16 @@ def _listed(secret: SecretStr) -> list[str]:
 
 def _webhook_secrets(secret: SecretStr) -> list[str]:
     return [part.strip() for part in secret.get_secret_value().split("|") if part.strip()]
+
+
+def _is_webhook_secret(text: str) -> bool:
+    if not _SUPABASE_SECRET.fullmatch(text):
+        return False
+    try:
+        Webhook(text.removeprefix("v1,"))
+    except ValueError:
+        return False
+    return True
 
 
 def _digests(value: object) -> Iterable[bytes]:
@@ -214,7 +225,7 @@ class Settings(DatabaseSettings):
     """Refuse a verification without auth_overall_status"""
     allow_identity_change: bool = False
     """Let another person than the enrolled one verify this user, and enrol that person"""
-    attempt_limit: Annotated[int, Field(ge=0)] = 20
+    attempt_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     """How many verifications of a user may begin within ATTEMPT_WINDOW_HOURS without one that succeeds; 0 = no limit"""
     attempt_window_hours: Annotated[float, Field(gt=0, le=87600)] = 24.0
     """The time in which they are counted, in hours"""
@@ -353,7 +364,7 @@ class Settings(DatabaseSettings):
     @field_validator("incode_client_secret", "redirect_secret", "zitadel_hook_secret")
     @classmethod
     def _is_no_placeholder(cls, value: SecretStr) -> SecretStr:
-        if any(is_one_character(secret) for secret in _listed(value)):
+        if any(is_one_character(secret) for secret in _listed(value) or [value.get_secret_value()]):
             raise ValueError(f"{_ONE_CHARACTER}; it takes a random one (idv init makes them)")
         return value
 
@@ -412,7 +423,8 @@ class Settings(DatabaseSettings):
     @field_validator("supabase_hook_secrets")
     @classmethod
     def _are_webhook_secrets(cls, value: SecretStr) -> SecretStr:
-        if not all(_SUPABASE_SECRET.fullmatch(secret) for secret in _webhook_secrets(value)):
+        secrets = _webhook_secrets(value)
+        if not all(map(_is_webhook_secret, secrets)) or (value and not secrets):
             raise ValueError("takes v1,whsec_<base64> as Supabase shows it, several separated by |")
         return value
 

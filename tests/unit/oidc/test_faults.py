@@ -1,5 +1,6 @@
 """Each cause of a failed connection by its own words, from what really fails."""
 
+import asyncio
 import datetime
 import ipaddress
 import socket
@@ -7,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from cryptography import x509
@@ -73,6 +75,19 @@ def certificate(folder: Path, *, address: str, days: int) -> ssl.SSLContext:
 
 async def test_a_name_that_nobody_knows() -> None:
     assert await cause("https://provider.invalid/") is Reason.NAME_UNKNOWN
+
+
+def test_an_international_name_is_looked_up_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded, it would be straße.example, which the event loop looks up as strasse.example: somebody else's."""
+    asked = []
+
+    def look_up(host: str, *_: object, **__: object) -> NoReturn:
+        asked.append(host)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert asyncio.run(cause("https://xn--strae-oqa.example/")) is Reason.NAME_UNKNOWN
+    assert asked == ["xn--strae-oqa.example"]
 
 
 async def test_a_port_that_nobody_listens_at() -> None:

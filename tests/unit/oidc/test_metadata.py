@@ -104,6 +104,11 @@ HOSTILE = [
     "https://[1.2.3.4]/",
     "https://999.1.1.1/",
     "https://[v1.a]/",
+    "https://a..b/",
+    "https://xn--/",
+    "https://xn--a.example/",
+    "https://./",
+    f"https://{'a' * 64}.example/",
 ]
 
 
@@ -136,7 +141,7 @@ def test_the_client_reads_a_safe_address_as_we_do(url: str, allow_http: bool) ->
     if is_safe_url(url, allow_http=allow_http):
         read = httpx.URL(url)
         assert read.scheme in {"http", "https"}
-        assert read.host
+        assert read.raw_host.decode().encode("idna")
         assert not read.userinfo
         assert not read.fragment
 

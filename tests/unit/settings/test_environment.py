@@ -14,6 +14,7 @@ REFUSED = {
         "http://u:p#MARKER@proxy:1",
         "http://",
         "http://pro xy:1",
+        *("http://u:MARKER@a..b:1", "http://xn--:1", f"http://{'a' * 64}:1"),
     ],
     "https_proxy": ["proxy:port"],
     "NO_PROXY": ["localhost,[::1]", "fd00::/8", "[::1]:80", "a b", "ñ.example", "a:b", "http://a b"],

@@ -145,6 +145,7 @@ REFUSED: dict[str, list[str]] = {
         "https://b.example/#x",
         "ftp://b.example",
         "x y",
+        *("https://a..b", "https://.", "https://xn--a.example", f"https://{'a' * 64}.example"),
     ],
     "PUBLIC_URL": ["idv.example", BEYOND, "https://a:b@b.example", "https://b.example/#", "javascript:alert(1)"],
     "REDIRECT_URI": [
@@ -170,7 +171,7 @@ REFUSED: dict[str, list[str]] = {
     "CLOCK_SKEW_SECONDS": NUMBERS,
     "ATTEMPT_WINDOW_HOURS": [*NUMBERS, "0", "1e300"],
     "HTTP_TIMEOUT_SECONDS": [*NUMBERS, "0", "8"],
-    "ATTEMPT_LIMIT": [*NUMBERS, "1.5", "1e300"],
+    "ATTEMPT_LIMIT": [*NUMBERS, "1.5", "1e300", "1000001", "2147483649", "1" + "0" * 19],
     "VERIFICATION_TTL_SECONDS": [*NUMBERS, "0", "1e300"],
     "RETENTION_DAYS": ["abc", "-1", "nan"],
     "SCOPES": ["profile", "open id", "OPENID", "openid,profile", 'openid "x"', "openid \\", "openid ñ"],
@@ -228,7 +229,13 @@ SECRETS: dict[str, list[str]] = {
     "SUPPORT_API_KEYS": ["MARKER", "desk=MARKER"],
     "METRICS_API_KEYS": ["MARKER", "prometheus=MARKER"],
     "INCODE_CLIENT_SECRET": ["  "],
-    "SUPABASE_HOOK_SECRETS": ["MARKER", "whsec_MARKER", "v1,whsec_MARKER-", "v1,whsec_c2VjcmV0|MARKER"],
+    "SUPABASE_HOOK_SECRETS": [
+        *("MARKER", "whsec_MARKER", "v1,whsec_MARKER-", "v1,whsec_c2VjcmV0|MARKER"),
+        # No number of bytes is written with so many characters.
+        *("v1,whsec_x", "v1,whsec_MARKERMARKERM", "v1,whsec_c2VjcmV0|v1,whsec_MARKERMAR"),
+        "|",
+    ],
+    "ZITADEL_HOOK_SECRET": ["MMMMMMMM", ",", " , "],
     "DATABASE_URL": [
         "MARKER",
         "mysql://u:MARKER@db/idv",
