@@ -235,6 +235,14 @@ DEFENCES = (
         "an_import",
     ),
     Defence(
+        "nobody is taken over while nobody can tell who was erased",
+        "app/storage/audit.py",
+        "    if opened.unreadable:\n        raise Unreadable\n",
+        "",
+        "tests/api/test_digest_keys.py",
+        only="nobody_is_adopted",
+    ),
+    Defence(
         "a sub enrols nobody",
         "app/core/imports.py",
         "return frozenset(value for value in ids if isinstance(value, str))",

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import structlog
+
 from app.core import claims, decisions, imports, policy
 from app.core.domain import (
     Addresses,
@@ -31,7 +33,10 @@ from app.flows.addresses import is_allowed
 from app.flows.authorization import AuthorizationRequests, hosted_secrets, relay_secrets
 from app.flows.exchange import failure_of
 from app.oidc import ProviderUnavailable
+from app.storage.encryption import Unreadable
 from app.storage.store import TRIES, NewAttempt, Reading, Store
+
+_log = structlog.stdlib.get_logger("app.start")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +133,16 @@ class Starting:
         if reading.record is None and request.app_metadata is not None:
             kept = imports.read_app_metadata(request.app_metadata, self._clock(), self._rules).record
             if kept:
-                await self._store.adopt(request.user_id, kept)
+                await self._adopt(request.user_id, kept)
                 return await self._look(request)
         return reading
+
+    async def _adopt(self, user_id: str, kept: UserRecord) -> None:
+        """Take over what the caller has kept, unless the user may be one who was erased: such a one verifies again."""
+        try:
+            await self._store.adopt(user_id, kept)
+        except Unreadable:
+            _log.warning("not_adopted", cause="keyring_unreadable")
 
     async def _look(self, request: StartRequest) -> Reading:
         now = self._clock()

@@ -14,9 +14,13 @@ _MEND = (
 
 
 async def check_records(keeper: Keeper, *, every: bool, show: Progress) -> list[Finding]:
-    """Whether every record holds, and what the keys open; otherwise whether a sample does."""
+    """Whether every record holds, and what the keys open; otherwise whether a sample does.
+
+    In both, whether the audit's own keys can be opened.
+    """
     records = _records(await keeper.examine_records(None if every else SAMPLE, show), every=every)
-    return [records, *(_keys(await keeper.keys_in_use(show)) if every else [])]
+    erased = [_digest_key(name) for name in await keeper.unreadable_digest_keys()]
+    return [records, *erased, *(_keys(await keeper.keys_in_use(show)) if every else [])]
 
 
 def _records(examined: Examined, *, every: bool) -> Finding:
@@ -25,6 +29,14 @@ def _records(examined: Examined, *, every: bool) -> Finding:
         return Finding("records", f"{which}, hold" + ("" if every else "; --records looks at all, and at the keys"))
     names = ", ".join(map(printable, examined.not_authentic))
     return Finding("records", f"{len(examined.not_authentic)} of {examined.looked_at} do not hold: {names}", _MEND)
+
+
+def _digest_key(name: str) -> Finding:
+    return Finding(
+        f"keyring, {printable(name)}",
+        "none of ENCRYPTION_KEYS opens it: nobody can tell whom it stands for, so nobody is imported or adopted",
+        "Add the key that it was sealed with. If that is lost for good: docs/operations.md, The audit.",
+    )
 
 
 def _keys(found: KeysInUse) -> list[Finding]:

@@ -451,7 +451,7 @@ def import_(
     settings = _settings()
     from app.operator import report
     from app.operator.importing import Import, Report
-    from app.storage.encryption import Cipher
+    from app.storage.encryption import Cipher, Unreadable
     from app.storage.importing import Importer
     from app.storage.sealed import Seals
 
@@ -459,8 +459,14 @@ def import_(
         importer = Importer(database, Seals(Cipher(settings.fernet_keys)))
         return await Import(importer, settings.rules, utc_now(), CLI, dry_run).run(file, show)
 
-    with _interruptible(), progress("Importing") as show:
-        done = _with_database(settings, run, unhurried=True)
+    try:
+        with _interruptible(), progress("Importing") as show:
+            done = _with_database(settings, run, unhurried=True)
+    except Unreadable:
+        _fail(
+            "Nobody was put on file any more: none of ENCRYPTION_KEYS opens a key in the table keyring, so that nobody "
+            "can tell who was erased. `idv check` names it. Put the missing key back, and run the command again."
+        )
     for bad in done.bad_lines[:SHOWN_LINES]:
         typer.echo(f"Line {bad.number} {bad.fault}.", err=True)
     if len(done.bad_lines) > SHOWN_LINES:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Executable, delete, false, insert, or_, select, update
+from sqlalchemy import Executable, insert, or_, select, update
 
 from app.core.domain import AuditAction, AuditEntry
 from app.storage.connection import Connection
@@ -21,11 +21,11 @@ from app.storage.tables import audit, keyring
 
 Position = tuple[datetime, str]
 Rows = Callable[[Executable], Awaitable[Sequence[Row]]]
-"""Runs a statement within the transaction of an act, and gives its rows."""
+"""Runs a statement, within the transaction of an act where there is one, and gives its rows."""
 
 _DIGEST_KEY = "audit"
 _WITHDRAWING = (AuditAction.RESET, AuditAction.RESET_IDENTITY, AuditAction.ERASE)
-_KEY = select(keyring.c.sealed_key).where(keyring.c.name == _DIGEST_KEY)
+_KEYS = select(keyring).where(keyring.c.name.startswith(_DIGEST_KEY)).order_by(keyring.c.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +68,9 @@ class AuditLog:
             at, entry_id = wanted.after
             query = query.where(audit.c.at <= at, (audit.c.at < at) | (audit.c.id < entry_id))
         if wanted.user_id is not None:
-            key = _opened(await self._database.read(_KEY), self._seals)
-            erased = audit.c.user_digest == _digest(key, wanted.user_id) if key else false()
-            query = query.where(or_(audit.c.user_id == wanted.user_id, erased))
+            opened = await _digest_keys(self._database.read, self._seals)
+            digests = [_digest(key, wanted.user_id) for key in opened.keys]
+            query = query.where(or_(audit.c.user_id == wanted.user_id, audit.c.user_digest.in_(digests)))
         rows = await self._database.read(query)
         entries = [_entry(row) for row in rows[: wanted.limit]]
         return AuditPage(entries, (entries[-1].at, entries[-1].id) if len(rows) > wanted.limit else None)
@@ -91,45 +91,59 @@ async def add(rows: Rows, entry: AuditEntry) -> None:
 
 async def forget_user(connection: Connection, seals: Seals, user_id: str) -> None:
     """Keep no id of an erased user, but a digest: who knows the id still finds that the erasure took place."""
-    key = await _key(connection.rows, seals) or await _new_key(connection, seals)
-    change = update(audit).where(audit.c.user_id == user_id).values(user_id=None, user_digest=_digest(key, user_id))
+    while not (opened := await _digest_keys(connection.rows, seals)).keys:
+        await _add_key(connection, seals, is_first=not opened.unreadable)
+    digest = _digest(opened.keys[0], user_id)
+    change = update(audit).where(audit.c.user_id == user_id).values(user_id=None, user_digest=digest)
     await connection.rows(change)
 
 
 async def withdrawn(rows: Rows, seals: Seals, user_ids: Collection[str]) -> set[str]:
     """Those of the users whom an administrator has ever reset or erased.
 
-    What others kept of them before counts no more.
+    What others kept of them before counts no more. Raises Unreadable where ENCRYPTION_KEYS lack a key, so that nobody
+    can tell who was erased.
     """
-    key = await _key(rows, seals)
-    digests = {_digest(key, user_id): user_id for user_id in user_ids} if key else {}
+    opened = await _digest_keys(rows, seals)
+    if opened.unreadable:
+        raise Unreadable
+    digests = {_digest(key, user_id): user_id for key in opened.keys for user_id in user_ids}
     about = or_(audit.c.user_id.in_(user_ids), audit.c.user_digest.in_(digests))
     query = select(audit.c.user_id, audit.c.user_digest).where(audit.c.action.in_(_WITHDRAWING), about)
     return {row.user_id or digests[row.user_digest] for row in await rows(query)}
 
 
-async def _key(rows: Rows, seals: Seals) -> bytes | None:
-    return _opened(await rows(_KEY), seals)
+async def unreadable_keys(rows: Rows, seals: Seals) -> list[str]:
+    """The names in the keyring of the digests' keys that none of ENCRYPTION_KEYS opens."""
+    return (await _digest_keys(rows, seals)).unreadable
 
 
-def _opened(rows: Sequence[Row], seals: Seals) -> bytes | None:
-    """The key of the digests; None before anybody was erased, and where ENCRYPTION_KEYS opens it no more."""
-    try:
-        return seals.key(_DIGEST_KEY, rows[0].sealed_key) if rows else None
-    except Unreadable:
-        return None
+@dataclass(frozen=True, slots=True)
+class _DigestKeys:
+    """The keys of the digests that ENCRYPTION_KEYS open, and the names of those that they do not."""
+
+    keys: list[bytes]
+    unreadable: list[str]
 
 
-async def _new_key(connection: Connection, seals: Seals) -> bytes:
-    """A key for the digests, in place of one that opens no more; of two first erasures at once, the first one's."""
-    for lost in await connection.rows(_KEY):
-        theirs = keyring.c.sealed_key == lost.sealed_key
-        await connection.rows(delete(keyring).where(keyring.c.name == _DIGEST_KEY, theirs))
-    key = secrets.token_bytes(32)
-    values = {"name": _DIGEST_KEY, "sealed_key": seals.seal_key(_DIGEST_KEY, key)}
-    new = insert_into(keyring, connection.dialect).values(values).on_conflict_do_nothing()
-    added = await connection.rows(new.returning(keyring.c.name))
-    return key if added else await _key(connection.rows, seals) or key
+async def _digest_keys(rows: Rows, seals: Seals) -> _DigestKeys:
+    found = _DigestKeys([], [])
+    for row in await rows(_KEYS):
+        try:
+            found.keys.append(seals.key(row.name, row.sealed_key))
+        except Unreadable:
+            found.unreadable.append(row.name)
+    return found
+
+
+async def _add_key(connection: Connection, seals: Seals, *, is_first: bool) -> None:
+    """Add a key for the digests; of two first ones at once, the first.
+
+    One that cannot be opened now stays beside it: its digests are found again when the key of ENCRYPTION_KEYS is back.
+    """
+    name = _DIGEST_KEY if is_first else f"{_DIGEST_KEY}-{secrets.token_hex(8)}"
+    values = {"name": name, "sealed_key": seals.seal_key(name, secrets.token_bytes(32))}
+    await connection.rows(insert_into(keyring, connection.dialect).values(values).on_conflict_do_nothing())
 
 
 def _digest(key: bytes, user_id: str) -> str:

@@ -45,7 +45,8 @@ class Importer:
     async def add(self, records: Mapping[str, UserRecord], entry: AuditEntry | None) -> Imported:
         """Put the records on file of those users who have none, and were neither reset nor erased.
 
-        `entry` says in the audit who did it.
+        `entry` says in the audit who did it. Raises Unreadable, with nothing written, where nobody can tell who was
+        erased.
         """
         # In one order everywhere, so that two imports never wait for each other's locks.
         wanted = sorted(records)
@@ -79,7 +80,7 @@ class Importer:
         return len(withdrawn)
 
     async def look(self, user_ids: Collection[str]) -> Imported:
-        """What `add` would come to for these users, with nothing written."""
+        """What `add` would come to for these users, with nothing written. Raises Unreadable as it does."""
         async with self._database.bulk() as connection:
             withdrawn = await audit.withdrawn(partial(_rows, connection), self._seals, user_ids)
             others = [user_id for user_id in user_ids if user_id not in withdrawn]

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Column, Row, Select, Table, Update, bindparam, case, delete, exists, select, update
 
 from app.core.domain import FailureCode, Status
+from app.storage import audit
 from app.storage.database import Database
 from app.storage.encryption import Cipher, Unreadable
 from app.storage.sealed import Seals
@@ -167,6 +168,10 @@ class Keeper:
             looked_at, last = looked_at + len(rows), rows[-1].user_id
             progress(looked_at)
         return Examined(looked_at, found)
+
+    async def unreadable_digest_keys(self) -> list[str]:
+        """The names in the keyring of the keys for erased users' digests that none of ENCRYPTION_KEYS opens."""
+        return await audit.unreadable_keys(self._database.read, self._seals)
 
     async def keys_in_use(self, progress: Progress = ignore) -> KeysInUse:
         """Look at every sealed value, and which key opens it."""

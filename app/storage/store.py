@@ -125,7 +125,10 @@ class Store:
         return bool(await self._database.write(begin, self._attempt_columns(new) | expected))
 
     async def adopt(self, user_id: str, record: UserRecord) -> None:
-        """Put a record on file for a user who has none, and was neither reset nor erased."""
+        """Put a record on file for a user who has none, and was neither reset nor erased.
+
+        Raises Unreadable, with nothing written, where nobody can tell who was erased.
+        """
         async with self._database.transaction() as connection:
             row = await queries.lock_user(connection, user_id)
             if self._seals.record(row) is None and not await audit.withdrawn(connection.rows, self._seals, [user_id]):

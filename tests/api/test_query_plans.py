@@ -194,6 +194,7 @@ async def keep_house(keeper: Any, clock: Clock) -> None:
     assert (await keeper.reseal()).resealed > 0
     assert (await keeper.examine_records(10)).looked_at > 0
     await keeper.keys_in_use()
+    assert await keeper.unreadable_digest_keys() == []
 
 
 async def make_every_list(store: Any, audit: Any, clock: Clock) -> None:

@@ -148,7 +148,7 @@ async def test_of_two_people_who_are_verified_at_once_only_one_is_enrolled(make_
         await connection.execute(text("UPDATE users SET revision = revision"))
     await until(lambda: all(any("FROM users" in statement for statement, _ in each) for each in asked))
     if not services[0].app.state.services.database.is_sqlite:
-        await _wait_or_are_done(tables, *finishing)
+        await wait_or_are_done(tables, *finishing)
     await connection.close()
     await holder.dispose()
 
@@ -227,7 +227,7 @@ async def test_a_start_waits_for_whoever_holds_the_users_row(make_service: MakeS
         begun = "INSERT INTO users (user_id, revision, stamp) VALUES (:user_id, 0, 'another')"
         await connection.execute(text(begun), {"user_id": ANA})
         starting = asyncio.create_task(service.start(ANA))
-        await _wait_or_are_done(tables, starting)
+        await wait_or_are_done(tables, starting)
         columns = [name for name in (await tables.attempts("auth0|eve"))[0] if name not in {"id", "user_id"}]
         copy = (
             f"INSERT INTO verifications (id, user_id, {', '.join(columns)}) SELECT :id, :user_id, {', '.join(columns)}"
@@ -255,9 +255,9 @@ async def test_a_reset_withdraws_an_attempt_whose_person_comes_back_meanwhile(
     tables = Tables(service)
     async with _holding(tables, "SELECT id FROM verifications WHERE status = 'returned' FOR UPDATE"):
         resetting = asyncio.create_task(service.admin.post(f"/v1/users/{ANA}/reset", json={"identity": identity}))
-        await _wait_or_are_done(tables, resetting)
+        await wait_or_are_done(tables, resetting)
         finishing = asyncio.create_task(other.send_callback(ANA, started, **back))
-        await _wait_or_are_done(tables, resetting, finishing)
+        await wait_or_are_done(tables, resetting, finishing)
 
     reset = await resetting
     assert reset.status_code == httpx.codes.OK
@@ -280,7 +280,7 @@ async def _an_erasure_that_waits(service: Service) -> AsyncIterator[tuple[Tables
     tables = Tables(service)
     async with _holding(tables, "SELECT id FROM audit WHERE user_id = :user_id FOR UPDATE", user_id=ANA):
         erasing = asyncio.create_task(service.admin.delete(f"/v1/users/{ANA}"))
-        await _wait_or_are_done(tables, erasing)
+        await wait_or_are_done(tables, erasing)
         yield tables, erasing
 
 
@@ -289,7 +289,7 @@ async def test_an_export_at_the_time_of_an_erasure_leaves_no_id_in_the_audit(mak
     service = await make_service()
     async with _an_erasure_that_waits(service) as (tables, erasing):
         exporting = asyncio.create_task(service.app.state.services.users.export(ANA, by=Actor(name="cli")))
-        await _wait_or_are_done(tables, erasing, exporting)
+        await wait_or_are_done(tables, erasing, exporting)
 
     assert (await erasing).status_code == httpx.codes.NO_CONTENT
     assert (await exporting).reason == "never_verified"
@@ -310,7 +310,7 @@ async def test_an_import_at_the_time_of_an_erasure_does_not_bring_the_user_back(
     record = UserRecord(completed=True, completed_at=clock())
     async with _an_erasure_that_waits(service) as (tables, erasing):
         importing = asyncio.create_task(importer.add({ANA: record, "auth0|eve": record}, None))
-        await _wait_or_are_done(tables, erasing, importing)
+        await wait_or_are_done(tables, erasing, importing)
 
     assert (await erasing).status_code == httpx.codes.NO_CONTENT
     assert await importing == Imported(added=1, withdrawn=1)
@@ -329,7 +329,7 @@ async def _holding(tables: Tables, statement: str, **values: Any) -> AsyncIterat
     await holder.dispose()
 
 
-async def _wait_or_are_done(tables: Tables, *tasks: "asyncio.Task[Any]") -> None:
+async def wait_or_are_done(tables: Tables, *tasks: "asyncio.Task[Any]") -> None:
     """Return once each of these tasks waits for a lock of PostgreSQL's, or is done."""
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with asyncio.timeout(PATIENCE):

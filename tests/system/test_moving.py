@@ -158,6 +158,27 @@ async def test_a_bad_line_is_named_by_its_number_and_the_rest_goes_on(
     assert (await service.status("reset%7Cbefore"))["reason"] == "never_verified"
 
 
+async def test_while_nobody_can_tell_who_was_erased_nobody_is_imported(
+    work: Workplace, settings: dict[str, str], service: Service
+) -> None:
+    await service.admin.delete(f"/v1/users/{USER}")
+    (work.folder / "users.json").write_text(f"{verified(USER)}\n{verified('another')}\n")
+    lacking = {**settings, "ENCRYPTION_KEYS": Fernet.generate_key().decode()}
+    for command in (("import", "users.json"), ("import", "--dry-run", "users.json")):
+        ran = work.run(*command, settings=lacking)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert "none of ENCRYPTION_KEYS opens a key in the table keyring" in ran.stderr
+    checked = work.run("check", settings=lacking)
+    assert checked.returncode == 1
+    assert "WRONG keyring, audit: none of ENCRYPTION_KEYS opens it" in checked.stdout
+    assert await Tables(service).rows("SELECT 1 FROM users") == []
+
+    report = json.loads(work.run("import", "users.json", "--json", settings=settings).stdout)
+    assert (report["added"], report["withdrawn"]) == (1, 1)
+    assert (await service.status(USER))["reason"] == "never_verified"
+    assert "keyring" not in work.run("check", settings=settings).stdout
+
+
 @on_sqlite_only
 def test_of_a_file_that_breaks_off_the_beginning_is_imported_and_the_end_is_asked_for(
     work: Workplace, settings: dict[str, str]
