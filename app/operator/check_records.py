@@ -42,7 +42,8 @@ def _digest_key(name: str) -> Finding:
 def _keys(found: KeysInUse) -> list[Finding]:
     idle = [
         Finding(
-            f"ENCRYPTION_KEYS, number {number}", "opens nothing of what is stored; it can go, unless a backup needs it"
+            f"ENCRYPTION_KEYS, number {number}",
+            "opens nothing of what is stored; it can go, unless a backup needs it or it is the next one",
         )
         for number in found.idle
         if number > 1

@@ -564,7 +564,8 @@ def copy(
 def rotate_keys() -> None:
     """Encrypt everything again with the first of ENCRYPTION_KEYS; afterwards the others can go.
 
-    The service may run meanwhile. On SQLite, it waits at the end while the file is written anew.
+    Every process of the service must know that key by now. The service may run meanwhile. On SQLite, it waits at the
+    end while the file is written anew.
     """
     settings = _settings()
     with _interruptible(), progress("Encrypting again") as show:

@@ -211,9 +211,10 @@ class Settings(DatabaseSettings):
     """Keys of identity providers, in the same form. A key is required here or in ADMIN_API_KEYS."""
     redirect_secret: SecretStr
     """Signs the state of redirects: 32 characters or more. Two, separated by a comma, while it is rotated; the first
-    signs."""
+    signs. With several processes the new one goes behind first: docs/operations.md, A new key in three steps."""
     encryption_keys: SecretStr
-    """Fernet keys that encrypt personal data at rest, newest first, comma-separated"""
+    """Fernet keys that encrypt personal data at rest, comma-separated; the first encrypts. With several processes a new
+    one goes behind first, as above."""
 
     reverification_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 720.0
     """How long a verification stands, in hours; 0 = for ever"""
