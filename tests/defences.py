@@ -755,6 +755,22 @@ DEFENCES = (
         "verifies_nobody_else and auth_overall",
     ),
     Defence(
+        "a row with what is no text is as good as none, and hides no other",
+        "app/storage/statements.py",
+        "return lambda row: allowed.issuperset(map(type, texts(row)))",
+        "return lambda row: True",
+        "tests/attacks/test_rows.py",
+        "verifies_nobody_else and started_by",
+    ),
+    Defence(
+        "what is no token is not opened, of whatever kind it is",
+        "app/storage/encryption.py",
+        "_UNREADABLE = (InvalidToken, TypeError, ValueError)",
+        "_UNREADABLE = (InvalidToken, ValueError)",
+        "tests/attacks/test_rows.py",
+        "verifies_nobody_else and sealed_request",
+    ),
+    Defence(
         "what an administrator does is recorded in the same transaction",
         "app/storage/store.py",
         "            await audit.add(connection.rows, entry)\n"

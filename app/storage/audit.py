@@ -16,7 +16,7 @@ from app.storage.connection import Connection
 from app.storage.database import Database
 from app.storage.encryption import Unreadable
 from app.storage.sealed import Seals
-from app.storage.statements import Row, insert_into
+from app.storage.statements import Row, insert_into, text_check
 from app.storage.tables import audit, keyring
 
 Position = tuple[datetime, str]
@@ -26,6 +26,7 @@ Rows = Callable[[Executable], Awaitable[Sequence[Row]]]
 _DIGEST_KEY = "audit"
 _WITHDRAWING = (AuditAction.RESET, AuditAction.RESET_IDENTITY, AuditAction.ERASE)
 _KEYS = select(keyring).where(keyring.c.name.startswith(_DIGEST_KEY)).order_by(keyring.c.name)
+_has_texts = text_check(audit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,10 @@ class AuditLog:
             digests = [_digest(key, wanted.user_id) for key in opened.keys]
             query = query.where(or_(audit.c.user_id == wanted.user_id, audit.c.user_digest.in_(digests)))
         rows = await self._database.read(query)
-        entries = [_entry(row) for row in rows[: wanted.limit]]
-        return AuditPage(entries, (entries[-1].at, entries[-1].id) if len(rows) > wanted.limit else None)
+        found = [entry for entry in map(_entry, rows) if entry]
+        page = found[: wanted.limit]
+        more = len(rows) > wanted.limit
+        return AuditPage(page, (page[-1].at, page[-1].id) if more and page else None)
 
 
 async def add(rows: Rows, entry: AuditEntry) -> None:
@@ -110,7 +113,7 @@ async def withdrawn(rows: Rows, seals: Seals, user_ids: Collection[str]) -> set[
     digests = {_digest(key, user_id): user_id for key in opened.keys for user_id in user_ids}
     about = or_(audit.c.user_id.in_(user_ids), audit.c.user_digest.in_(digests))
     query = select(audit.c.user_id, audit.c.user_digest).where(audit.c.action.in_(_WITHDRAWING), about)
-    return {row.user_id or digests[row.user_digest] for row in await rows(query)}
+    return {digests.get(row.user_digest, row.user_id) for row in await rows(query)}
 
 
 async def unreadable_keys(rows: Rows, seals: Seals) -> list[str]:
@@ -150,7 +153,10 @@ def _digest(key: bytes, user_id: str) -> str:
     return hmac.new(key, user_id.encode(), hashlib.sha256).hexdigest()
 
 
-def _entry(row: Row) -> AuditEntry:
+def _entry(row: Row) -> AuditEntry | None:
+    """The entry in a row; None for a row that somebody has made unreadable."""
+    if row.at is None or not _has_texts(row):
+        return None
     return AuditEntry(
         id=row.id, at=row.at, action=row.action, by=row.by, user_id=row.user_id, request_id=row.request_id
     )

@@ -12,6 +12,9 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from app.core.domain import Json
 
+# SQLite takes any value into any column: what is no token may be a text of other letters, or a number.
+_UNREADABLE = (InvalidToken, TypeError, ValueError)
+
 
 class Unreadable(Exception):
     """The sealed value was made with an unknown key, was changed, or belongs to another row."""
@@ -38,7 +41,7 @@ class Cipher:
         """The value that was sealed for `owner`. Raises Unreadable."""
         try:
             named, value = json.loads(self._fernet.decrypt(sealed))
-        except (InvalidToken, ValueError):
+        except _UNREADABLE:
             raise Unreadable from None
         # Somebody who can write to the database must not be able to move one user's evidence into another user's row.
         if named != owner:
@@ -50,7 +53,7 @@ class Cipher:
         for number, fernet in enumerate(self._fernets):
             try:
                 fernet.decrypt(sealed)
-            except InvalidToken:
+            except _UNREADABLE:
                 continue
             return number
         return None
@@ -59,11 +62,11 @@ class Cipher:
         """The same value sealed with the newest key; None when it is already. Raises Unreadable."""
         try:
             self._newest.decrypt(sealed)
-        except InvalidToken:
+        except _UNREADABLE:
             pass
         else:
             return None
         try:
             return self._fernet.rotate(sealed)
-        except InvalidToken:
+        except _UNREADABLE:
             raise Unreadable from None

@@ -107,6 +107,7 @@ def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     # The driver must not begin transactions by itself: it would begin late, and a write could then find the file
     # changed.
     connection.isolation_level = None
+    connection.driver_connection.text_factory = _text
     cursor = connection.cursor()
     try:
         for pragma in (
@@ -121,3 +122,11 @@ def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.close()
         raise
     cursor.close()
+
+
+def _text(stored: bytes) -> str | bytes:
+    """A text as it is; what is no UTF-8 stays bytes, so that one such row does not fail all that are read with it."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored

@@ -9,9 +9,10 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Dialect, Executable, Table
+from sqlalchemy import Dialect, Executable, String, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
@@ -25,6 +26,13 @@ _Convert = Callable[[Any], Any]
 def insert_into(table: Table, dialect: Dialect) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that can say what becomes of a row that is there already: each kind of database has its own."""
     return sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def text_check(table: Table) -> Callable[[Row], bool]:
+    """What says of a row of the table whether each column of texts holds one or nothing: SQLite's takes anything."""
+    texts = attrgetter(*(column.name for column in table.c if isinstance(column.type, String)))
+    allowed = frozenset({str, type(None)})
+    return lambda row: allowed.issuperset(map(type, texts(row)))
 
 
 class Statement:

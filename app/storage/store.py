@@ -30,6 +30,7 @@ from app.core.domain import (
     WayBack,
 )
 from app.core.errors import DatabaseUnavailable
+from app.core.evidence import is_usable_score
 from app.core.failures import counts_towards_the_limit
 from app.core.lifetimes import CONFIRMABLE_FOR, INTERRUPTED_AFTER, REPEATABLE_FOR
 from app.storage import audit, queries
@@ -38,7 +39,7 @@ from app.storage.database import Database
 from app.storage.encryption import Unreadable
 from app.storage.listing import AttemptFilter, Position, page_query
 from app.storage.sealed import Returned, Seals, new_stamp
-from app.storage.statements import Row
+from app.storage.statements import Row, text_check
 from app.storage.tables import users, verifications
 
 T = TypeVar("T")
@@ -47,6 +48,9 @@ Decide = Callable[[UserRecord | None], Ruling]
 # What is decided is decided again when something came between its look and its write. At most ten come at once from a
 # process.
 TRIES = 50
+# What PostgreSQL's column holds at most.
+LAST_REVISION = 2**31 - 1
+_has_texts = text_check(verifications)
 _LAPSED = Failure(FailureCode.VERIFICATION_EXPIRED)
 
 
@@ -376,7 +380,7 @@ class Store:
         finished = _finished(attempt, ruling, now, finishing)
         decision = replace(ruling.decision, verification=finished)
         record = ruling.record
-        revision = (row.revision if row else 0) + 1
+        revision = _revision_after(row)
         columns = self._seals.record_columns(attempt.user_id, record, revision) if record else None
         return decision, {
             **queries.as_found(attempt),
@@ -407,8 +411,14 @@ class Store:
         }
 
     async def _write(self, connection: Connection, row: Row, record: UserRecord) -> None:
-        columns = self._seals.record_columns(row.user_id, record, row.revision + 1)
+        columns = self._seals.record_columns(row.user_id, record, _revision_after(row))
         await connection.rows(queries.WRITE_RECORD, {"of_user": row.user_id, **columns})
+
+
+def _revision_after(row: Row | None) -> int:
+    """How many writes there are with the next one; where the count was made up, the record is of no value already."""
+    counted = row.revision if row else 0
+    return counted + 1 if isinstance(counted, int) and 0 <= counted < LAST_REVISION else 1
 
 
 class _NotAsItWas(Exception):
@@ -437,6 +447,8 @@ def _finished(attempt: Attempt, ruling: Ruling, now: datetime, finishing: Mappin
 
 def _attempt(row: Row) -> Attempt | None:
     """The attempt in a row; None for a row that somebody has made unreadable."""
+    if not _has_texts(row):
+        return None
     try:
         code, description = row.failure_code, row.failure_description
         attempt = Attempt(
@@ -458,8 +470,8 @@ def _attempt(row: Row) -> Attempt | None:
             returned_at=row.returned_at,
             interview_id=row.interview_id,
             identity_id=row.identity_id,
-            auth_overall_score=_parsed(row.auth_overall_score),
-            auth_overall_status=_parsed(row.auth_overall_status),
+            auth_overall_score=_score(row.auth_overall_score),
+            auth_overall_status=_status(row.auth_overall_status),
             failure=Failure(FailureCode(code), description) if code else None,
         )
     except (ValueError, RecursionError):
@@ -467,5 +479,17 @@ def _attempt(row: Row) -> Attempt | None:
     return attempt if attempt.created_at and attempt.expires_at else None
 
 
-def _parsed(text: str | None) -> Json:
-    return None if text is None else json.loads(text)
+def _score(text: str | None) -> Json:
+    """Raises ValueError for what could not be answered with."""
+    score = None if text is None else json.loads(text)
+    if not is_usable_score(score):
+        raise ValueError("no score")
+    return score
+
+
+def _status(text: str | None) -> str | None:
+    """Raises ValueError for what could not be answered with."""
+    status = _score(text)
+    if status is not None and not isinstance(status, str):
+        raise ValueError("no status")
+    return status

@@ -11,36 +11,40 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import exc
+from sqlalchemy import String, Table, exc
 
 from app.core.claims import timestamp
 from app.core.domain import FailureCode, Flow, Purpose, Status
-from app.storage.tables import users, verifications
+from app.storage.tables import audit, users, verifications
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.provider import PUBLIC_URL
 from tests.harness.service import Json, Service, gist
-from tests.harness.tables import Tables
+from tests.harness.tables import Tables, on_sqlite_only
 
 HOSTED = {"public_url": PUBLIC_URL, "return_urls": "https://tenant.example/continue"}
 ANA, EVE = "auth0|ana", "auth0|eve"
+NO_TEXT = b"\xff"
 
 
 def other_values(own: Any, others: list[Any]) -> Iterator[Any]:
-    """What may be written in the place of `own`, whatever its role: another row's, none, and one that was made up."""
+    """What may be written in the place of `own`, whatever its role: another row's, none, and one that was made up.
+
+    SQLite takes any kind of value into any column.
+    """
     yield from others
     yield None
     if isinstance(own, bool):
         yield not own
     elif isinstance(own, int):
-        yield from (own ^ 1, own + 1, own - 1, 2**31 - 1, 0)
+        yield from (own ^ 1, own + 1, own - 1, 2**31 - 1, 2**63 - 1, 0, own + 1.5)
     elif isinstance(own, bytes):
-        yield from (own[:-4] + own[-8:-4], own[::-1], own[: len(own) // 2], b"")
+        yield from (own[:-4] + own[-8:-4], own[::-1], own[: len(own) // 2], b"", 5, "é")
     elif isinstance(own, datetime):
         yield from (own + timedelta(days=1), own - timedelta(days=1), datetime.max.replace(tzinfo=UTC))
     elif isinstance(own, str):
-        yield from (own + "x", own[:-1] or "x", "")
+        yield from (own + "x", own[:-1] or "x", "", NO_TEXT)
         yield from _moved(own)
 
 
@@ -146,6 +150,45 @@ async def test_what_cannot_be_recorded_is_not_done(service: Service, action: str
     await tables.change("ALTER TABLE taken_away RENAME TO audit")
 
 
+@pytest.mark.parametrize("count", [2**31 - 1, 2**63 - 1, -1, 2.5, NO_TEXT, "x"])
+async def test_who_is_reset_after_the_count_of_the_writes_was_changed_verifies_again(
+    service: Service, count: Any
+) -> None:
+    started = await service.start(ANA, force=True)
+    back = await service.visit(started)
+    await service.verify(ANA, email="ana@example.com")
+    tables = Tables(service)
+    if not await written(tables, "users", "user_id", ANA, "revision", count):
+        assert not tables.is_sqlite
+        return
+    assert gist(await service.finish(ANA, started, **back)) == ("continue", "record_not_authentic")
+    reset = await service.admin.post(f"/v1/users/{ANA}/reset", json={"identity": True})
+    assert (reset.status_code, reset.json()["reason"]) == (httpx.codes.OK, "not_verified")
+    assert gist(await service.verify(ANA, email="ana@example.com")) == ("continue", "verified")
+    assert (await service.status(ANA))["verified"] is True
+
+
+@on_sqlite_only
+@pytest.mark.parametrize("table", [verifications, audit], ids=lambda table: table.name)
+async def test_a_list_is_shown_without_the_row_that_nobody_can_read(service: Service, table: Table) -> None:
+    for user_id in (ANA, EVE):
+        await service.verify(user_id)
+        await service.admin.post(f"/v1/users/{user_id}/reset")
+    tables = Tables(service)
+    [anas] = await tables.rows(f"SELECT rowid, * FROM {table} WHERE user_id = :ana", ana=ANA)  # noqa: S608  our own
+    whole = (await service.admin.get(f"/v1/{table}")).json()["items"]
+    of_eve = [item for item in whole if item["user_id"] == EVE]
+    assert len(whole) == 2
+    for column in (column for column in table.columns if isinstance(column.type, String) or column.name == "at"):
+        change = f"UPDATE {table} SET {column.name} = {{}} WHERE rowid = :rowid"  # noqa: S608  names of our own tables
+        for made_up in ("x'ff'", "CAST(x'ff' AS TEXT)"):
+            await tables.change(change.format(made_up), rowid=anas["rowid"])
+            shown = await service.admin.get(f"/v1/{table}")
+            assert (shown.status_code, shown.json()["items"]) == (httpx.codes.OK, of_eve), column
+        await tables.change(change.format(":own"), own=anas[column.name], rowid=anas["rowid"])
+    assert (await service.admin.get(f"/v1/{table}")).json()["items"] == whole
+
+
 # --- The attempts ---
 
 STAGES = ("pending", "returned", "completed")
@@ -202,8 +245,8 @@ WORDS: dict[str, tuple[Any, ...]] = {
     "purpose": tuple(Purpose),
     "status": tuple(Status),
     "failure_code": tuple(FailureCode)[:3],
-    "auth_overall_score": ("100", "[" * 100_000),
-    "auth_overall_status": ('"OK"', "[" * 100_000),
+    "auth_overall_score": ("100", "[]", "NaN", '"\\ud800"', "[" * 100_000),
+    "auth_overall_status": ('"OK"', "5", '"\\ud800"', "[" * 100_000),
 }
 
 
@@ -262,7 +305,8 @@ def candidates(column: str, row: Json, anas: Json) -> list[Any]:
     """
     others = [anas[column], *WORDS.get(column, ())]
     if row[column] is None:
-        others.append(row["created_at"] if column.endswith("_at") else b"x" if column.startswith("sealed_") else "x")
+        sealed = column.startswith("sealed_")
+        others += [row["created_at"] if column.endswith("_at") else b"x" if sealed else "x", 5 if sealed else NO_TEXT]
     if column.startswith("sealed_"):
         others += [row[name] for name in row if name.startswith("sealed_") and row[name]]
     return list(other_values(row[column], others))
@@ -287,11 +331,14 @@ async def test_an_attempt_that_was_changed_verifies_nobody_else_and_for_no_longe
         for named in {attempt, str(value)} if column == "id" else {attempt}:
             await scene.answer(ANA, named, in_hand)
             answer = await scene.answer(user_id, named, in_hand)
-            assert answer in ANSWERS[column][STAGES.index(stage)], value
+            assert answer in ANSWERS[column][STAGES.index(stage)] | ({GONE} if value == NO_TEXT else set()), value
         assert gain(await service.status(ANA)) == gain(before)
         assert_is_eve(await service.status(user_id), scene.email(user_id), clock)
         for path in ("/v1/verifications", f"/v1/verifications/{attempt}"):
             assert (await service.admin.get(path)).status_code in {httpx.codes.OK, httpx.codes.NOT_FOUND}
+        if answer == GONE and column != "id":
+            assert await written(scene.tables, "verifications", "id", attempt, column, row[column])
+            continue  # nor has anything to this one
         user_id, row, in_hand = await scene.eve()
     assert tried
 

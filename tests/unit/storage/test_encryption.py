@@ -73,6 +73,7 @@ def test_what_was_tampered_with_is_unreadable() -> None:
         Fernet(NEW).encrypt(b'["u"]'),
         Fernet(NEW).encrypt(b'["u", 1, 2]'),
         Fernet(NEW).encrypt(b"{}"),
+        Fernet(NEW).encrypt(b"5"),
         Fernet(NEW).encrypt(json.dumps(VALUE).encode()),
     ],
     ids=lambda sealed: repr(sealed[:10]),
@@ -81,3 +82,11 @@ def test_anything_else_is_unreadable(sealed: bytes) -> None:
     with pytest.raises(Unreadable) as unreadable:
         CIPHER.open("u", sealed)
     assert "Ana" not in repr(unreadable.value)
+
+
+@pytest.mark.parametrize("stored", [b"text", "text", "ñ", 5, 1.5])
+def test_what_sqlite_may_hold_in_the_place_of_a_token_is_unreadable(stored: Any) -> None:
+    for attempt in (lambda: CIPHER.open("u", stored), lambda: CIPHER.reseal(stored)):
+        with pytest.raises(Unreadable):
+            attempt()
+    assert CIPHER.opened_by(stored) is None
