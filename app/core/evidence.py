@@ -12,6 +12,8 @@ PII_CLAIMS = ("name", "given_name", "family_name", "birthdate", "email", "phone_
 MAX_USERINFO_BYTES = 16 * 1024
 MAX_PII_BYTES = 4 * 1024
 MAX_TEXT_LENGTH = 255
+# What writes our answers gives up at 255 levels, and a record that cannot be shown could not be mended either.
+MAX_LEVELS = 32
 _ESCAPED_BYTES = 6  # what an ASCII character may take in JSON: \u0000
 
 
@@ -36,7 +38,7 @@ def status_text(value: Json) -> str | None:
     """
     if value is None or isinstance(value, str):
         return value if value is None else value[:MAX_TEXT_LENGTH]
-    return json.dumps(value)[:MAX_TEXT_LENGTH]
+    return json.dumps(value)[:MAX_TEXT_LENGTH] if fits(value, MAX_USERINFO_BYTES) else "[...]"
 
 
 def personal_data(told: Mapping[str, Json]) -> dict[str, Json]:
@@ -45,7 +47,7 @@ def personal_data(told: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def kept_userinfo(userinfo: Mapping[str, Json]) -> Mapping[str, Json] | None:
-    """Userinfo as it is kept; None where it is over 16 KB of JSON."""
+    """Userinfo as it is kept; None where it is over 16 KB of JSON, or nested more than 32 levels deep."""
     return userinfo if fits(userinfo, MAX_USERINFO_BYTES) else None
 
 
@@ -56,11 +58,19 @@ def _is_usable_pii(value: Json) -> bool:
 
 
 def fits(value: Json, size: int) -> bool:
-    """Whether the value can be written as JSON (RFC 8259) of so many bytes."""
+    """Whether the value can be written as JSON (RFC 8259) of so many bytes, and of no more than 32 levels."""
     if isinstance(value, str) and value.isascii() and 2 + _ESCAPED_BYTES * len(value) <= size:
         return True
     try:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        return len(text.encode()) <= size
+        return len(text.encode()) <= size and _is_within(value, MAX_LEVELS)
     except (ValueError, RecursionError):
         return False
+
+
+def _is_within(value: Json, levels: int) -> bool:
+    """Whether objects and lists are nested no deeper than so many levels."""
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_within(each, levels - 1) for each in inner)

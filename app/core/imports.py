@@ -60,7 +60,7 @@ MEANINGS: dict[Trap, str] = {
     Trap.STATUS_NOT_ACCEPTED: "Its status is none of ACCEPTED_STATUSES: it does not count, and enrols nobody.",
     Trap.STATUS_MISSING: "It has no status, and REQUIRE_STATUS wants one: it does not count, and enrols nobody.",
     Trap.TOKENS_LEFT_OUT: "It holds the provider's tokens, which only STORE_TOKENS=true keeps: they are left out.",
-    Trap.USERINFO_LEFT_OUT: "Its userinfo is over 16 KB: it is left out.",
+    Trap.USERINFO_LEFT_OUT: "Its userinfo is over 16 KB, or nested more than 32 levels deep: it is left out.",
     Trap.VALUE_LEFT_OUT: "An id, a score or personal data is of a form that no provider sends: it is left out.",
 }
 

@@ -48,5 +48,5 @@ def _tokens(authentication: Authentication) -> Tokens:
         id_token=answer.id_token,
         access_token=answer.access_token,
         token_type=answer.token_type,
-        expires_in=answer.expires_in,
+        expires_in=answer.expires_in if is_usable_score(answer.expires_in) else None,
     )

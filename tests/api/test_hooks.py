@@ -17,7 +17,8 @@ from sqlalchemy import make_url
 from app.main import MAX_HOOK_BODY_BYTES, create_app
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
-from tests.harness.hooks import BY_KEY, HOOKS, PATHS, REQUESTS, Tenant, Vendors, asked
+from tests.harness.hooks import BY_KEY, HOOKS, PATHS, REQUESTS, Tenant, Vendors, asked, changed
+from tests.harness.nesting import DEEP, written
 from tests.harness.service import ADMIN_KEY, CLAIM, IDP_KEY, USER, Json, Service, enrol, problem
 from tests.harness.silence import Wire
 from tests.harness.tables import on_postgresql_only, on_sqlite_only
@@ -232,6 +233,18 @@ async def test_a_body_that_is_none_is_refused(path: str, body: bytes, vendors: V
         problem(await vendors.send(path, body, headers={"webhook-signature": "v1,AA=="}), 401, "unauthorized")
         return
     problem(await vendors.send(path, body), 422, "validation_error")
+
+
+@on_sqlite_only
+@pytest.mark.parametrize(("path", "place"), [("hydra", "session__extra"), ("supabase", "claims")])
+async def test_what_can_be_read_can_be_given_back_however_deep_it_is_nested(
+    path: str, place: str, vendors: Vendors
+) -> None:
+    answers = set()
+    for levels in range(700, 1000):
+        request = changed(asked(path, USER), **{place: {"deep": DEEP}})
+        answers.add((await vendors.send(path, written(request, levels))).status_code)
+    assert answers == {200, 422}
 
 
 JSON_VALUES = st.recursive(

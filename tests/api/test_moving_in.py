@@ -11,8 +11,9 @@ from app.core.claims import timestamp
 from app.sandbox import Sandbox
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
+from tests.harness.nesting import DEEP, written
 from tests.harness.service import CLAIM, USER, Json, Service, gist, problem, query_of
-from tests.harness.tables import Tables
+from tests.harness.tables import Tables, on_sqlite_only
 
 INTERVIEW, IDENTITY, SUB = "1d930fd42e7c5ad1866d837b", "2312120ecbbd3d7b78f3fdec", "6a8b21f0c7d94e55"
 
@@ -72,6 +73,28 @@ async def test_tokens_that_came_along_are_not_kept(service: Service, clock: Cloc
     assert "the access token" not in str(decision)
     status = await service.admin.get(f"/v1/users/{USER}")
     assert "the access token" not in status.text
+
+
+@on_sqlite_only
+@pytest.mark.parametrize(
+    "place",
+    [("userinfo", "x"), ("pii", "address"), ("auth_overall_status",), ("auth_overall_score",), ("identity_id",)],
+)
+async def test_however_deep_a_value_is_nested_the_user_can_be_shown_and_verified(
+    service: Service, clock: Clock, place: tuple[str, ...]
+) -> None:
+    for levels in (33, 256, *range(900, 940)):
+        idv: Any = DEEP
+        for name in reversed(place):
+            idv = {name: idv}
+        user = f"user-{levels}"
+        sent = {"user_id": user, "app_metadata": kept(clock, idv=idv)}
+        headers = {"Content-Type": "application/json"}
+        started = await service.idp.post("/v1/verifications", content=written(sent, levels), headers=headers)
+        assert started.status_code in {200, 422}, levels
+        shown = await service.idp.get(f"/v1/users/{user}")
+        assert shown.status_code == 200
+        assert gist(await service.start(user, force=True))[0] == "redirect"
 
 
 async def test_without_the_setting_it_is_refused_and_nothing_is_on_file(

@@ -9,6 +9,7 @@ import pytest
 from app.sandbox import OUTCOMES, Outcome, Sandbox
 from tests.conftest import MakeService
 from tests.harness.clock import Clock
+from tests.harness.nesting import nested
 from tests.harness.service import CLAIM, EMAIL, USER, Json, Service, enrol, gist, problem, query_of
 from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.tampering import TamperedProvider
@@ -196,6 +197,26 @@ async def test_userinfo_is_left_out_when_it_is_over_16_kilobytes(
     assert "padding" not in str(decision["claims"])
 
 
+@pytest.mark.parametrize(("levels", "kept"), [(31, True), (32, False), (300, False)])
+@pytest.mark.parametrize("name", ["other", "address"])
+async def test_what_is_nested_more_than_32_levels_deep_is_left_out(
+    service: Service, provider: TamperedProvider, name: str, levels: int, *, kept: bool
+) -> None:
+    deep = nested(levels if name == "other" else levels + 1)
+    provider.alter("userinfo", lambda claims: {**claims, name: deep})
+
+    decision = await service.verify(USER, email=EMAIL)
+
+    assert gist(decision) == ("continue", "verified")
+    on_file = decision["app_metadata"]["incode_idv"]
+    assert ("userinfo" in on_file) is (kept and name == "other")
+    assert on_file["pii"]["email"] == EMAIL
+    assert ("address" in on_file["pii"]) is (kept and name == "address")
+    assert (await service.status(USER))["app_metadata"]["incode_idv"] == on_file
+    assert gist(await service.start(USER)) == ("continue", "recently_verified")
+    assert (await service.admin.post(f"/v1/users/{USER}/reset")).status_code == 200
+
+
 # --- Tokens ---
 
 
@@ -241,6 +262,20 @@ async def test_kept_tokens_are_shown_to_administrators_alone(
     assert {name: on_file[name] for name in TOKENS} == {name: issued[0][name] for name in TOKENS}
     reset = await service.admin.post(f"/v1/users/{USER}/reset")
     assert tokens_in(reset.json()) == set(TOKENS)
+
+
+@pytest.mark.parametrize("levels", [1, 256, 800])
+async def test_a_lifetime_of_the_tokens_that_is_no_number_is_not_kept(
+    make_service: MakeService, provider: TamperedProvider, levels: int
+) -> None:
+    service = await make_service(store_tokens=True)
+    provider.alter("token", lambda answer: {**answer, "expires_in": nested(levels)})
+
+    assert gist(await service.verify(USER)) == ("continue", "verified")
+
+    on_file = (await service.admin.get(f"/v1/users/{USER}")).json()["app_metadata"]["incode_idv"]
+    assert on_file["access_token"]
+    assert on_file["expires_in"] is None
 
 
 async def test_tokens_that_were_kept_are_not_shown_once_the_setting_is_off(make_service: MakeService) -> None:

@@ -17,6 +17,7 @@ from app.core.domain import Evidence, Failure, FailureCode, Reason, Rules, Token
 from app.core.evidence import PII_CLAIMS
 from app.core.failures import clean
 from app.core.imports import MEANINGS, Trap, read_app_metadata
+from tests.harness.nesting import nested
 
 NOW = datetime(2026, 4, 7, 17, 28, 25, 150_000, tzinfo=UTC)
 RULES = Rules()
@@ -209,6 +210,15 @@ def test_a_userinfo_of_over_16_kilobytes_is_left_out() -> None:
     assert record.evidence.userinfo is None
 
 
+@pytest.mark.parametrize(("levels", "traps"), [(31, set()), (32, {Trap.USERINFO_LEFT_OUT})])
+def test_a_userinfo_of_more_than_32_levels_is_left_out(levels: int, traps: set[Trap]) -> None:
+    for deep in (nested(levels), nested(levels, name="a")):
+        record, found = read(kept(idv={"userinfo": {"sub": SUB, "x": deep}}))
+        assert found == traps
+        assert record.evidence
+        assert (record.evidence.userinfo is None) is bool(traps)
+
+
 @pytest.mark.parametrize(
     "odd",
     [
@@ -220,6 +230,7 @@ def test_a_userinfo_of_over_16_kilobytes_is_left_out() -> None:
         {"pii": {"name": "\ud800"}},
         {"pii": {"name": "Ana", "shoe_size": 41}},
         {"pii": {"name": "x" * 5000}},
+        {"pii": {"address": nested(33)}},
         {"pii": "Ana"},
         {"userinfo": "Ana"},
     ],
