@@ -34,6 +34,12 @@ MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:
 NEWEST = 5
 CLI = Actor(name="cli")
 INTERRUPTED = 130
+TRACES_REMAIN = "SQLite's file keeps traces while another process holds it. Run the command again."
+STILL_INVALID = (
+    "not reset. The record does not hold: somebody without the keys has changed it, or ENCRYPTION_KEYS lacks the key "
+    "that it was sealed with. Run `idv check --records`. If the keys are right, find out who has written to the "
+    "database; then `idv reset USER --identity` lets the user enrol anew."
+)
 ENDS = "Ends with 0 when it is done, 1 when it is not, and 2 when arguments, settings or database are wrong."
 
 T = TypeVar("T")
@@ -370,7 +376,11 @@ def reset(
     status = _with_services(settings, run)
     if as_json:
         _print_json(UserStatusView.of(status, with_tokens=False).model_dump(mode="json"))
-    elif status.reason is Reason.NEVER_VERIFIED:
+    if status.reason is Reason.RECORD_INVALID:
+        _fail(f"{user_id}: {STILL_INVALID}", exit_code=1)
+    if as_json:
+        return
+    if status.reason is Reason.NEVER_VERIFIED:
         print(f"{user_id}: nothing is on file, so the next login verifies anyway.")
     else:
         forgotten = " The enrolled identity is forgotten." if identity else ""
@@ -424,8 +434,10 @@ def purge() -> None:
         return await keeper.purge(now - timedelta(days=settings.retention_days), now, show)
 
     with _interruptible(), progress("Removing attempts") as show:
-        removed = _with_keeper(settings, run)
+        removed, traces_remain = _with_keeper(settings, run)
     print(f"Removed attempts: {removed}")
+    if traces_remain:
+        _fail(TRACES_REMAIN, exit_code=1)
 
 
 @main.command(
@@ -464,7 +476,7 @@ def import_(
             done = _with_database(settings, run, unhurried=True)
     except Unreadable:
         _fail(
-            "Nobody was put on file any more: none of ENCRYPTION_KEYS opens a key in the table keyring, so that nobody "
+            "Nobody more was put on file: none of ENCRYPTION_KEYS opens a key in the table keyring, so that nobody "
             "can tell who was erased. `idv check` names it. Put the missing key back, and run the command again."
         )
     for bad in done.bad_lines[:SHOWN_LINES]:
@@ -569,10 +581,12 @@ def rotate_keys() -> None:
     """
     settings = _settings()
     with _interruptible(), progress("Encrypting again") as show:
-        done = _with_keeper(settings, lambda keeper: keeper.reseal(show))
+        done, traces_remain = _with_keeper(settings, lambda keeper: keeper.reseal(show))
     print(f"Encrypted again with the newest key: {done.resealed}")
-    if done.unreadable:
-        _fail(f"Values that none of ENCRYPTION_KEYS opens: {done.unreadable}. Add the key that they were made with.")
+    lacking = f"Values that none of ENCRYPTION_KEYS opens: {done.unreadable}. Add the key that they were made with."
+    faults = [*([lacking] if done.unreadable else []), *([TRACES_REMAIN] if traces_remain else [])]
+    if faults:
+        _fail("\n".join(faults), exit_code=2 if done.unreadable else 1)
 
 
 @main.command("api-key", epilog=ENDS)
@@ -713,20 +727,26 @@ def _explain(fault: DatabaseUnavailable) -> NoReturn:
     from app.storage.faults import PASSING, diagnose
 
     if isinstance(fault, TracesRemain):
-        _fail(
-            "Done, but SQLite's file keeps traces while another process holds it. Run the command again.", exit_code=1
-        )
+        _fail(f"Done, but {TRACES_REMAIN}", exit_code=1)
     cause = diagnose(fault)
     doubt = " What was asked for may have been done or not." if isinstance(fault, CommitInDoubt) else ""
     _fail(f"DATABASE_URL: the database {cause.words}.{doubt} {cause.remedy}", exit_code=1 if cause in PASSING else 2)
 
 
-def _with_keeper(settings: Settings, use: Callable[[Keeper], Awaitable[T]]) -> T:
+def _with_keeper(settings: Settings, use: Callable[[Keeper], Awaitable[T]]) -> tuple[T, bool]:
+    """What was done, and whether SQLite's file keeps traces of what was there before."""
+    from app.core.errors import TracesRemain
     from app.storage.encryption import Cipher
     from app.storage.keeping import Keeper
 
-    async def run(database: Database) -> T:
-        return await use(Keeper(database, Cipher(settings.fernet_keys)))
+    async def run(database: Database) -> tuple[T, bool]:
+        keeper = Keeper(database, Cipher(settings.fernet_keys))
+        done = await use(keeper)
+        try:
+            await keeper.forget_deleted()
+        except TracesRemain:
+            return done, True
+        return done, False
 
     return _with_database(settings, run)
 

@@ -40,9 +40,10 @@ _DOCUMENT = {
     "record": "What is on file about the user; null where nothing is.",
     "verifications": "Every verification that was begun, newest first. They are removed after RETENTION_DAYS.",
     "audit": "What administrators did with what is on file about the user, newest first.",
-    "not_shown": "What is kept besides, and is not about the person or is gone within the hour: the provider's tokens, "
-    "where STORE_TOKENS keeps them, and the secrets, e-mail address and return address of a verification that is "
-    "under way.",
+    "not_shown": "What is kept besides: the provider's tokens, where STORE_TOKENS keeps them; the secrets and the "
+    "e-mail address of a verification that is under way, and what it has come to, until shortly after its end; and "
+    "where a verification of the hosted flow goes back to, with the caller's state, for as long as the verification is "
+    "listed here.",
 }
 
 

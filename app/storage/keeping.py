@@ -142,7 +142,6 @@ class Keeper:
         removed = await _to_the_end(partial(self.remove_old, before, now), progress)
         while await self.remove_idle_locks():
             pass
-        await self._database.forget_deleted()
         return removed
 
     async def reseal(self, progress: Progress = ignore) -> Resealed:
@@ -150,8 +149,11 @@ class Keeper:
         total = Resealed()
         for table, key, columns in SEALED:
             total = await self._reseal_table(table, key, columns, total, progress)
-        await self._database.forget_deleted()
         return total
+
+    async def forget_deleted(self) -> None:
+        """Leave nothing in SQLite's file of what was removed or replaced. Raises TracesRemain."""
+        await self._database.forget_deleted()
 
     async def examine_records(self, limit: int | None = None, progress: Progress = ignore) -> Examined:
         """Look whether the users' records hold: all of them, or the first `limit`."""

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.core.errors import TracesRemain
+from app.operator.exporting import document
 from app.sandbox import Sandbox
 from app.settings import Settings
 from app.storage.database import Database
@@ -35,7 +36,10 @@ USER, EMAIL = "auth0|ana", "mei@example.com"
 async def keep(settings: Settings, keys: str) -> Resealed:
     database = Database(settings.database_url.get_secret_value())
     try:
-        return await Keeper(database, Cipher(keys.split(","))).reseal()
+        keeper = Keeper(database, Cipher(keys.split(",")))
+        done = await keeper.reseal()
+        await keeper.forget_deleted()
+        return done
     finally:
         await database.close()
 
@@ -134,6 +138,25 @@ async def test_what_no_key_opens_is_counted_and_left(make_service: MakeService) 
     other = Fernet.generate_key().decode()
     assert await keep(service.settings, other) == Resealed(resealed=0, unreadable=2)
     assert (await service.status(USER))["verified"] is True
+
+
+async def test_of_a_hosted_login_the_way_back_alone_stays_and_an_export_says_so(
+    make_service: MakeService, clock: Clock
+) -> None:
+    service = await make_service(**HOSTED)
+    started = await service.start(USER, flow="hosted", email=EMAIL, state="the callers own state")
+    async with Browser(service) as browser:
+        arrived = await browser.go_through(started)
+    await service.finish(USER, None, session_token=arrived["session_token"])
+    await service.admin.post(f"/v1/users/{USER}/reset", json={"identity": True})
+    clock.advance(days=1)
+    await purge(service, clock, days=90)
+    [row] = await Tables(service).attempts(USER)
+    assert {name for name in row if name.startswith("sealed_") and row[name]} == {"sealed_way_back"}
+    status = await service.app.state.services.users.status(USER)
+    meaning = document(USER, clock(), status, [], [])["meaning"]
+    assert isinstance(meaning, dict)
+    assert "goes back to, with the caller's state, for as long as the verification is listed" in meaning["not_shown"]
 
 
 async def test_evidence_in_another_users_row_gives_no_claim(make_service: MakeService) -> None:

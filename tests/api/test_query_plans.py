@@ -192,6 +192,7 @@ async def keep_house(keeper: Any, clock: Clock) -> None:
     await keeper.remove_idle_locks()
     assert await keeper.purge(clock.now - timedelta(days=60), clock.now) > 0
     assert (await keeper.reseal()).resealed > 0
+    await keeper.forget_deleted()
     assert (await keeper.examine_records(10)).looked_at > 0
     await keeper.keys_in_use()
     assert await keeper.unreadable_digest_keys() == []

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -24,6 +25,7 @@ from tests.system.processes import SETTINGS, Workplace, serving
 ID = re.compile(r"idv_[0-9a-f]{32}")
 REFUSAL = {"error": "access_denied", "error_description": "ana.torres@private.example said no"}
 USER = "auth0|66f1c0ffee"
+REPORTED = {"purge": "Removed attempts: 0\n", "rotate-keys": "Encrypted again with the newest key: 0\n"}
 TRACES = "Done, but SQLite's file keeps traces while another process holds it. Run the command again.\n"
 
 
@@ -380,6 +382,28 @@ async def test_a_reset_has_the_effects_of_the_apis(
 
 
 @on_sqlite_only
+@pytest.mark.parametrize("why", ["changed by somebody", "sealed with a key that is missing"])
+async def test_a_record_that_does_not_hold_is_said_not_to_be_reset_until_the_identity_is_forgotten(
+    work: Workplace, settings: dict[str, str], service: Service, why: str
+) -> None:
+    await service.verify(USER)
+    if why == "changed by somebody":
+        await Tables(service).change("UPDATE users SET identity_id = 'eve'")
+    else:
+        settings = {**settings, "ENCRYPTION_KEYS": Fernet.generate_key().decode()}
+    for options in ((), ("--json",)):
+        ran = work.run("reset", USER, *options, settings=settings)
+        assert (ran.returncode, ran.stdout == "") == (1, not options)
+        assert ran.stderr.startswith(f"{USER}: not reset. The record does not hold")
+        assert "`idv check --records`" in ran.stderr
+        assert "`idv reset USER --identity`" in ran.stderr
+    assert json.loads(ran.stdout)["reason"] == "record_invalid"
+    ran = work.run("reset", USER, "--identity", settings=settings)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert json.loads(work.run("user", USER, "--json", settings=settings).stdout)["reason"] == "not_verified"
+
+
+@on_sqlite_only
 async def test_what_was_done_can_be_had_as_json(work: Workplace, settings: dict[str, str], service: Service) -> None:
     await service.verify(USER)
     ran = work.run("reset", USER, "--json", settings=settings)
@@ -481,11 +505,17 @@ async def test_while_another_process_reads_an_erasure_says_that_traces_are_left_
 async def test_while_another_process_reads_what_was_removed_is_said_to_leave_traces(
     work: Workplace, settings: dict[str, str], service: Service, command: str
 ) -> None:
+    await service.verify(USER)
     with closing(connection_to(service)) as other:
         other.execute("BEGIN")
         other.execute("SELECT count(*) FROM users").fetchone()
         ran = work.run(command, settings=settings)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", TRACES)
+        lacking = work.run(command, settings={**settings, "ENCRYPTION_KEYS": Fernet.generate_key().decode()})
+    told, traces = REPORTED[command], TRACES.removeprefix("Done, but ")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, told, traces)
+    if command == "rotate-keys":
+        faults = "Values that none of ENCRYPTION_KEYS opens: 2. Add the key that they were made with.\n"
+        assert (lacking.returncode, lacking.stdout, lacking.stderr) == (2, told, faults + traces)
 
 
 @on_postgresql_only
