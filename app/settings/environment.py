@@ -19,6 +19,12 @@ from app.telemetry.tracing import is_asked_for
 _HOST = re.compile(
     r"(\*?\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?(:\d{1,5})?", re.IGNORECASE
 )
+_COUNT = re.compile(r"0*[1-9][0-9]{0,3}")
+# What OpenTelemetry's SDK takes as numbers: others stop it with an error of its own, or are passed over.
+_BATCHES = re.compile(r"OTEL_BSP_(SCHEDULE_DELAY|EXPORT_TIMEOUT|MAX_QUEUE_SIZE|MAX_EXPORT_BATCH_SIZE)")
+_LIMITS = re.compile(r"OTEL_[A-Z_]+_LIMIT")
+_MANY = re.compile(r"0*[1-9][0-9]{0,8}")
+_LIMIT = re.compile(r"[0-9]{1,9}")
 
 
 def mistakes_in(environment: Mapping[str, str]) -> list[str]:
@@ -83,7 +89,7 @@ def _certificate_folder(value: str) -> str | None:
 
 
 def _processes(value: str) -> str | None:
-    return None if value.isdecimal() and int(value) >= 1 else "takes the number of processes, 1 or more"
+    return None if _COUNT.fullmatch(value) else "takes the number of processes, 1 or more"
 
 
 _CHECKS: dict[str, Callable[[str], str | None]] = {
@@ -104,10 +110,29 @@ def _tracing(environment: Mapping[str, str]) -> list[str]:
         protocol, endpoint = (f"OTEL_EXPORTER_OTLP_{kind}{what}" for what in ("PROTOCOL", "ENDPOINT"))
         if environment.get(protocol, "http/protobuf") not in {"", "http/protobuf"}:
             found.append(f"{protocol}: only http/protobuf is spoken; the collector's port for it is usually 4318")
-        if (url := environment.get(endpoint)) and not (
-            urlsplit(url).scheme in {"http", "https"} and urlsplit(url).netloc
-        ):
+        if (url := environment.get(endpoint)) and not _is_address(url):
             found.append(f"{endpoint}: takes an http or https address, such as http://collector:4318")
     if environment.get("OTEL_TRACES_EXPORTER", "otlp") not in {"", "otlp"}:
         found.append("OTEL_TRACES_EXPORTER: takes otlp or none")
+    return found + _numbers_of_tracing(environment)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.netloc)
+
+
+def _numbers_of_tracing(environment: Mapping[str, str]) -> list[str]:
+    found = []
+    for name, value in sorted(environment.items()):
+        if _BATCHES.fullmatch(name) and value and not _MANY.fullmatch(value):
+            found.append(f"{name}: takes a whole number, 1 or more")
+        if _LIMITS.fullmatch(name) and value and not _LIMIT.fullmatch(value):
+            found.append(f"{name}: takes a whole number, or nothing")
+    queue, batch = (environment.get(f"OTEL_BSP_MAX_{what}_SIZE") for what in ("QUEUE", "EXPORT_BATCH"))
+    if not found and int(batch or 512) > int(queue or 2048):
+        found.append("OTEL_BSP_MAX_EXPORT_BATCH_SIZE: takes no more than OTEL_BSP_MAX_QUEUE_SIZE (unset: 512, 2048)")
     return found

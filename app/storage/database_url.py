@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -82,7 +83,15 @@ _OF_OTHERS = frozenset(
         "min_protocol_version",
     ]
 )
-_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
+}
+_SECONDS = re.compile(r"[0-9]{1,6}")
+_PORT = re.compile(r"0*[1-9][0-9]{0,4}")
 _TRUE = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -103,6 +112,8 @@ class DatabaseUrl:
 
 def read_url(text: str) -> DatabaseUrl:
     """Read an address. Raises ValueError with one line that names what is wrong, and no value."""
+    if "%00" in text:
+        raise ValueError("has a %00, a character that no name and no password has" + _ENCODED)
     if text.startswith("sqlite"):
         return _read_file(text)
     scheme, _, rest = text.partition("://")
@@ -133,15 +144,35 @@ def _authority(text: str, *, named: bool) -> str:
     if not hosts and not named:
         raise ValueError("names no host" + _ENCODED)
     for host in hosts.split(",") if hosts else ():
-        port = host.rpartition("]")[2].partition(":")[2]
-        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise ValueError("has a port that is none" + _ENCODED)
+        name, _, port = host.rpartition("]")[2].partition(":")
+        _check_port(port or "5432")
+        if "]" not in host and (name or "," in hosts or not named):
+            _check_host(unquote(name))
     user, colon, password = userinfo.partition(":")
     return f"{_quoted(user)}{colon}{_quoted(password)}{at}{hosts}"
 
 
+def _check_port(port: str) -> None:
+    if not _PORT.fullmatch(port) or int(port) > 65535:
+        raise ValueError("has a port that is none" + _ENCODED)
+
+
+def _check_host(host: str) -> None:
+    """Refuse what no resolver takes (RFC 1035 section 2.3.4): the driver would fail in a way that nobody foresees."""
+    try:
+        is_one = host.startswith("/") or bool(host.encode("idna"))
+    except UnicodeError:
+        is_one = False
+    if not is_one:
+        raise ValueError("has a host that is none" + _ENCODED)
+
+
 def _quoted(part: str) -> str:
     return quote(unquote(part), safe="")
+
+
+def _is_seconds(text: str) -> bool:
+    return _SECONDS.fullmatch(text) is not None
 
 
 class _Reader:
@@ -154,10 +185,12 @@ class _Reader:
         for name, (values, instead) in _SO_ANYWAY.items():
             if self._left.pop(name, next(iter(values))) not in values:
                 raise ValueError(f"{name} cannot be had as it is set there: {instead}")
-        seconds = self._checked("connect_timeout", str.isdigit, "takes whole seconds")
+        seconds = self._checked("connect_timeout", _is_seconds, "takes whole seconds")
         pooled = _TRUE[self._checked("pgbouncer", _TRUE.__contains__, "takes true or false") or "false"]
         settings = {name: self._left.pop(name) for name in sorted(_SERVER_SETTINGS & self._left.keys())}
         tls = self._tls()
+        self._check_each("host", _check_host)
+        self._check_each("port", _check_port)
         passed = {name: self._left.pop(name) for name in sorted(_PASSED & self._left.keys())}
         for name in self._left:
             known = name if name in _OF_OTHERS else "a parameter of an unknown name"
@@ -177,14 +210,22 @@ class _Reader:
             raise ValueError(f"{name} {wanted}")
         return value
 
+    def _check_each(self, name: str, check: Callable[[str], None]) -> None:
+        if listed := self._left.get(name):
+            for each in listed.split(","):
+                check(each)
+
     def _tls(self) -> ssl.SSLContext | None:
         self._take_short_form()
         mode = self._left.get("sslmode")
-        if mode is not None and mode not in _MODES:
-            raise ValueError(f"sslmode takes one of {', '.join(_MODES)}")
+        for name, words in _WORDS.items():
+            if self._left.get(name, words[0]) not in words:
+                raise ValueError(f"{name} takes one of {', '.join(words)}")
         for name in ("sslcert", "sslkey", "sslcrl", "sslrootcert", "passfile"):
             file = self._left.get(name)
-            if file is not None and not (name == "sslrootcert" and file == "system") and not os.access(file, os.R_OK):
+            if file is None or (name == "sslrootcert" and file == "system"):
+                continue
+            if os.path.isdir(file) or not os.access(file, os.R_OK):
                 raise ValueError(f"{name} names a file that cannot be read")
         context = self._with_system_authorities() if self._left.get("sslrootcert") == "system" else None
         if context is None and mode in {"verify-ca", "verify-full"} and "sslrootcert" not in self._left:

@@ -20,7 +20,7 @@ REFUSED = {
     "NO_PROXY": ["localhost,[::1]", "fd00::/8", "[::1]:80", "a b", "ñ.example", "a:b", "http://a b"],
     "SSL_CERT_FILE": ["/nowhere/MARKER.pem", "/etc/passwd", "/etc"],
     "SSL_CERT_DIR": ["/nowhere/MARKER"],
-    "WEB_CONCURRENCY": ["three", "0", "-1", "1.5"],
+    "WEB_CONCURRENCY": ["three", "0", "-1", "1.5", "9" * 5000],
 }
 ACCEPTED = {
     "ALL_PROXY": ["http://proxy:3128", "https://u:p%23w@proxy:3128", "proxy:3128", "http://[fd00::1]:3128", ""],
@@ -36,6 +36,13 @@ TRACING = [
     ({**COLLECTOR, "OTEL_TRACES_EXPORTER": "jaeger"}, "OTEL_TRACES_EXPORTER"),
     ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
     ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "collector"}, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+    ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://["}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ({**COLLECTOR, "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "OTEL_BSP_MAX_QUEUE_SIZE"),
+    ({**COLLECTOR, "OTEL_BSP_SCHEDULE_DELAY": "soon"}, "OTEL_BSP_SCHEDULE_DELAY"),
+    ({**COLLECTOR, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4096"}, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
+    ({**COLLECTOR, "OTEL_BSP_MAX_QUEUE_SIZE": "100"}, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
+    ({**COLLECTOR, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
+    ({**COLLECTOR, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "-1"}, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
 ]
 
 
@@ -63,3 +70,5 @@ def test_traces_are_sent_over_http_or_the_start_stops(load: Load, given: dict[st
 def test_where_no_traces_are_made_their_variables_do_not_matter(load: Load, given: dict[str, str]) -> None:
     assert load(**given, OTEL_SDK_DISABLED="true")
     assert load(**{**COLLECTOR, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_TRACES_EXPORTER": "otlp"})
+    assert load(**COLLECTOR, OTEL_BSP_MAX_QUEUE_SIZE="4096", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="4096")
+    assert load(**COLLECTOR, OTEL_SPAN_EVENT_COUNT_LIMIT="0", OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT="")
