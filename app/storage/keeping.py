@@ -166,7 +166,7 @@ class Keeper:
             for row in rows:
                 record = self._seals.record(row)
                 if record and not record.authentic:
-                    found.append(row.user_id)
+                    found.append(str(row.user_id))  # SQLite takes any value into any column
             looked_at, last = looked_at + len(rows), rows[-1].user_id
             progress(looked_at)
         return Examined(looked_at, found)

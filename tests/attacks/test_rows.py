@@ -15,6 +15,9 @@ from sqlalchemy import String, Table, exc
 
 from app.core.claims import timestamp
 from app.core.domain import FailureCode, Flow, Purpose, Status
+from app.operator.check_records import check_records
+from app.storage.encryption import Cipher
+from app.storage.keeping import Keeper, ignore
 from app.storage.tables import audit, users, verifications
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
@@ -187,6 +190,15 @@ async def test_a_list_is_shown_without_the_row_that_nobody_can_read(service: Ser
             assert (shown.status_code, shown.json()["items"]) == (httpx.codes.OK, of_eve), column
         await tables.change(change.format(":own"), own=anas[column.name], rowid=anas["rowid"])
     assert (await service.admin.get(f"/v1/{table}")).json()["items"] == whole
+
+
+@on_sqlite_only
+async def test_a_record_whose_key_is_no_text_is_named_by_the_check(service: Service) -> None:
+    await service.verify(ANA)
+    assert await written(Tables(service), "users", "user_id", ANA, "user_id", NO_TEXT)
+    keeper = Keeper(service.app.state.services.database, Cipher(service.settings.fernet_keys))
+    records, *_ = await check_records(keeper, every=True, show=ignore)
+    assert records.result == r"1 of 1 do not hold: b'\xff'"
 
 
 # --- The attempts ---
