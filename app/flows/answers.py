@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from app.core import decisions, lifetimes
 from app.core.domain import (
@@ -24,6 +25,7 @@ from app.core.errors import (
     VerificationMismatch,
     VerificationNotFound,
 )
+from app.flows.recording import insist
 from app.oidc import Deadline
 from app.storage.store import Store
 
@@ -57,11 +59,12 @@ class Answers:
         self,
         attempt: Attempt,
         outcome: Verdict | Failure,
+        deadline: Deadline,
         *,
         fingerprint: str | None = None,
         finished_by: str | None = None,
     ) -> Decision:
-        """Decide on the outcome and record it.
+        """Decide on the outcome and record it, before `deadline` if the database lets us.
 
         The answer is that of another request, if one was faster.
         """
@@ -73,7 +76,11 @@ class Answers:
             return decisions.rule(settled, attempt, record, now, self._rules)
 
         finishing = {"callback_fingerprint": fingerprint, "finished_by": finished_by} if fingerprint else {}
-        decision = await self._store.record_outcome(attempt, decide, now, finishing)
+
+        def write(until: float) -> Awaitable[Decision | None]:
+            return self._store.record_outcome(attempt, decide, now, finishing, until=until)
+
+        decision = await insist(write, deadline)
         return decision or await self._answer_again(await self.reload(attempt))
 
     async def repeat(self, attempt: Attempt, fingerprint: str, deadline: Deadline) -> Decision:
@@ -90,7 +97,7 @@ class Answers:
         if not same:
             raise VerificationAlreadyFinished
         if attempt.status is Status.EXCHANGING:
-            return await self.record(attempt, Failure(FailureCode.CALLBACK_INTERRUPTED))
+            return await self.record(attempt, Failure(FailureCode.CALLBACK_INTERRUPTED), deadline)
         return await self._answer_again(attempt)
 
     async def reload(self, attempt: Attempt) -> Attempt:

@@ -51,7 +51,7 @@ class RelayFlow:
                 )
                 outcome = await self._exchange.outcome(consumed, checked, conversation, deadline) if consumed else None
             if consumed and outcome:
-                return await self._answers.record(consumed.attempt, outcome)
+                return await self._answers.record(consumed.attempt, outcome, deadline)
             attempt = await self._answers.reload(attempt)
         return await self._answers.repeat(attempt, fingerprint, deadline)
 

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 
 from app.core import lifetimes
 from app.core.domain import Attempt, Clock, Decision, Failure, FailureCode, Flow, HostedSecrets, Status, Verdict
@@ -20,6 +21,7 @@ from app.flows.addresses import site_of, with_answer
 from app.flows.answers import POLL_SECONDS, Answers
 from app.flows.authorization import AuthorizationRequests
 from app.flows.exchange import CALLBACK_SECONDS, AuthorizationResponse, Exchange
+from app.flows.recording import insist
 from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
 from app.oidc import Deadline, ProviderUnavailable
@@ -189,7 +191,7 @@ class HostedFlow:
                     attempt, fingerprint=None, finished_by=None, now=self._clock()
                 )
                 outcome = await self._exchange.outcome(consumed, checked, conversation, deadline) if consumed else None
-            if consumed and outcome and (location := await self._keep(consumed.attempt, outcome)):
+            if consumed and outcome and (location := await self._keep(consumed.attempt, outcome, deadline)):
                 return Return(location=location, attempt_id=attempt.id)
         return Return(location=await self._wait_for_return(attempt, deadline), attempt_id=attempt.id)
 
@@ -209,7 +211,9 @@ class HostedFlow:
         now = lifetimes.as_of(attempt, self._clock())
         if now.status is Status.RETURNED:
             outcome = await self._outcome_for(attempt, fingerprint)
-            return await self._answers.record(attempt, outcome, fingerprint=fingerprint, finished_by=finished_by)
+            return await self._answers.record(
+                attempt, outcome, Deadline.after(CALLBACK_SECONDS), fingerprint=fingerprint, finished_by=finished_by
+            )
         if now.status is Status.PENDING or lifetimes.is_lapsed(now):
             raise SessionTokenInvalid
         return await self._answers.repeat(attempt, fingerprint, Deadline.after(0))
@@ -250,16 +254,19 @@ class HostedFlow:
             raise _foreign(attempt, cookies)
         return attempt
 
-    async def _keep(self, attempt: Attempt, outcome: Verdict | Failure) -> str | None:
+    async def _keep(self, attempt: Attempt, outcome: Verdict | Failure, deadline: Deadline) -> str | None:
         """Keep the outcome, and say where the browser goes; None where the attempt is no longer as it was."""
-        way_back = await self._store.way_back(attempt)
+        return await insist(partial(self._try_to_keep, attempt, outcome), deadline)
+
+    async def _try_to_keep(self, attempt: Attempt, outcome: Verdict | Failure, until: float) -> str | None:
+        way_back = await self._store.way_back(attempt, until=until)
         if way_back is None:
             raise PageNeeded(PageKind.UNREADABLE, attempt.id)
         now = self._clock()
         token = self._session_tokens.sign(attempt, way_back.caller_state, now)
         location = with_answer(way_back.return_to, state=way_back.caller_state, session_token=token)
         returned = Returned(outcome=outcome, token_digest=_digest(token))
-        return location if await self._store.keep_return(attempt, returned, location, now) else None
+        return location if await self._store.keep_return(attempt, returned, location, now, until=until) else None
 
     async def _wait_for_return(self, attempt: Attempt, deadline: Deadline) -> str:
         while current := await self._store.attempt(attempt.id):
@@ -267,7 +274,8 @@ class HostedFlow:
                 return await self._return_location(current)
             # So that the identity provider decides on an exchange that died.
             interrupted = lifetimes.is_interrupted(current, self._clock())
-            if interrupted and (location := await self._keep(current, Failure(FailureCode.CALLBACK_INTERRUPTED))):
+            died = Failure(FailureCode.CALLBACK_INTERRUPTED)
+            if interrupted and (location := await self._keep(current, died, deadline)):
                 return location
             if deadline.has_passed():
                 raise PageNeeded(PageKind.IN_PROGRESS, attempt.id)

@@ -397,7 +397,7 @@ def erase(
 ) -> None:
     """Erase a user's record and every attempt, for good.
 
-    On SQLite, the service waits while the file is written anew.
+    On SQLite, the file is written anew. Meanwhile the service can only read: callbacks wait, for some seconds.
     """
     settings = _settings()
     if not yes:
@@ -424,8 +424,8 @@ def purge() -> None:
     """Do at once what housekeeping does in small steps: clear what has served its time, and remove old attempts.
 
     Answers, unconfirmed outcomes and secrets of requests are cleared once their time is over, and attempts that nobody
-    finished expire. Attempts older than RETENTION_DAYS are removed. The users' records stay. On SQLite, the service
-    waits while the file is written anew.
+    finished expire. Attempts older than RETENTION_DAYS are removed. The users' records stay. On SQLite, the
+    file is written anew. Meanwhile the service can only read: callbacks wait, for some seconds.
     """
     settings = _settings()
     now = utc_now()
@@ -576,8 +576,8 @@ def copy(
 def rotate_keys() -> None:
     """Encrypt everything again with the first of ENCRYPTION_KEYS; afterwards the others can go.
 
-    Every process of the service must know that key by now. The service may run meanwhile. On SQLite, it waits at the
-    end while the file is written anew.
+    Every process of the service must know that key by now. The service may run meanwhile. On SQLite, the file is
+    written anew at the end. Until that is done, the service can only read: callbacks wait, for some seconds.
     """
     settings = _settings()
     with _interruptible(), progress("Encrypting again") as show:

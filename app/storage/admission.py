@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 # Callers wait 10 s. When the first in the line has waited this long, whoever comes now would wait longer still.
 FULL_AFTER_SECONDS = 1.0
 WAIT_SECONDS = 2
-PATIENT_SECONDS = 5
 
 
 class Overloaded(Exception):
@@ -33,13 +32,13 @@ class Admission:
         """How many wait."""
         return len(self._arrivals)
 
-    async def enter(self, *, patient: bool = False) -> None:
+    async def enter(self, *, until: float | None = None) -> None:
         """Take a place, to be left again. Raises Overloaded after 2 seconds; at once where the line does not move.
 
-        Who is `patient` waits in any line, for 5 seconds: it brings what must not be lost.
+        Who brings what must not be lost waits in any line, `until` a moment of the event loop's clock.
         """
         if self._places.locked():
-            await self._wait(patient=patient)
+            await self._wait(until)
         else:
             await self._places.acquire()
 
@@ -48,9 +47,9 @@ class Admission:
         self._places.release()
 
     @asynccontextmanager
-    async def place(self, *, patient: bool = False) -> AsyncIterator[None]:
+    async def place(self, *, until: float | None = None) -> AsyncIterator[None]:
         """Hold a place while the block runs. Raises Overloaded."""
-        await self.enter(patient=patient)
+        await self.enter(until=until)
         try:
             yield
         finally:
@@ -65,13 +64,13 @@ class Admission:
                 places.callback(self._places.release)
             yield
 
-    async def _wait(self, *, patient: bool) -> None:
+    async def _wait(self, until: float | None) -> None:
         now, me = self._monotonic(), object()
-        if not patient and now - next(iter(self._arrivals.values()), now) > FULL_AFTER_SECONDS:
+        if until is None and now - next(iter(self._arrivals.values()), now) > FULL_AFTER_SECONDS:
             raise Overloaded
         self._arrivals[me] = now
         try:
-            async with asyncio.timeout(PATIENT_SECONDS if patient else WAIT_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS) if until is None else asyncio.timeout_at(until):
                 await self._places.acquire()
         except TimeoutError as late:
             raise Overloaded from late

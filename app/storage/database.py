@@ -6,6 +6,7 @@ short request's time. What works through many rows uses SQLAlchemy's connection.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -30,6 +31,8 @@ from app.storage.sqlite import Sqlite
 from app.storage.statements import Parameters, Row, Statement
 
 CONNECTIONS = 10
+# An operator waits longer than a login.
+PATIENT_SECONDS = 5
 
 
 class _ConnectionBroke(Exception):
@@ -56,8 +59,8 @@ class Database:
     `unhurried` lets a statement take as long as it needs, which is for migrations; a lock is never waited for that
     long. `on_connection` is told of each connection that is taken out of the pool (1) and put back (-1).
 
-    Every method raises DatabaseUnavailable. Who is `patient` is never told that there are too many before 5 seconds are
-    over.
+    Every method raises DatabaseUnavailable. Who brings what must not be lost is not told that there are too many
+    `until` a moment of the event loop's clock.
     """
 
     def __init__(
@@ -79,7 +82,9 @@ class Database:
         """Whether the database is a file of SQLite's."""
         return self.file is not None
 
-    async def read(self, statement: Statement | Executable, parameters: Parameters = NOTHING) -> list[Row]:
+    async def read(
+        self, statement: Statement | Executable, parameters: Parameters = NOTHING, *, until: float | None = None
+    ) -> list[Row]:
         """The rows of one statement that only reads; asked again, once, where the connection broke meanwhile."""
         if self.reader and isinstance(statement, Statement) and statement.is_short:
             made = statement.on(self.engine.dialect)
@@ -87,14 +92,14 @@ class Database:
             if found is not None:
                 return made.rows(found)
         try:
-            return await self._read(statement, parameters)
+            return await self._read(statement, parameters, until)
         except DatabaseUnavailable as unavailable:
             if not isinstance(unavailable.__cause__, _ConnectionBroke):
                 raise
-            return await self._read(statement, parameters)
+            return await self._read(statement, parameters, until)
 
-    async def _read(self, statement: Statement | Executable, parameters: Parameters) -> list[Row]:
-        async with self._connection() as connection:
+    async def _read(self, statement: Statement | Executable, parameters: Parameters, until: float | None) -> list[Row]:
+        async with self._connection(until) as connection:
             try:
                 return await connection.rows(statement, parameters)
             except FAULTS as fault:
@@ -103,31 +108,31 @@ class Database:
                 raise _ConnectionBroke from fault
 
     async def write(
-        self, statement: Statement | Executable, parameters: Parameters = NOTHING, *, patient: bool = False
+        self, statement: Statement | Executable, parameters: Parameters = NOTHING, *, until: float | None = None
     ) -> list[Row]:
         """The rows that a statement returns which writes, and is a transaction by itself. Raises CommitInDoubt."""
-        async with self._turn_to_write(patient=patient), self._connection(patient=patient) as connection:
+        async with self._turn_to_write(until), self._connection(until) as connection:
             with _doubt():
                 return await connection.rows(statement, parameters)
 
     async def write_together(
-        self, statements: Sequence[Statement], parameters: Parameters, *, patient: bool = False
+        self, statements: Sequence[Statement], parameters: Parameters, *, until: float | None = None
     ) -> list[Row]:
         """On SQLite, the rows of the first of some statements, which are one transaction.
 
         None is run where it has none. Raises CommitInDoubt.
         """
-        async with self._turn_to_write(patient=patient), self._connection(patient=patient) as connection:
+        async with self._turn_to_write(until), self._connection(until) as connection:
             with _doubt():
                 return await connection.rows_together(statements, parameters)
 
     @asynccontextmanager
-    async def transaction(self, *, patient: bool = False) -> AsyncIterator[Connection]:
+    async def transaction(self, *, until: float | None = None) -> AsyncIterator[Connection]:
         """A short transaction that writes, committed when the block is left without an exception.
 
         Raises CommitInDoubt.
         """
-        async with self._turn_to_write(patient=patient), self._connection(patient=patient) as connection:
+        async with self._turn_to_write(until), self._connection(until) as connection:
             await connection.command(self._driver.begin)
             try:
                 yield connection
@@ -139,20 +144,21 @@ class Database:
 
     @asynccontextmanager
     async def bulk(self) -> AsyncIterator[AsyncConnection]:
-        """A patient transaction for many rows, and for what SQLAlchemy alone can do. Raises CommitInDoubt."""
-        async with self._turn_to_write(patient=True):
+        """A transaction for many rows, and for what SQLAlchemy alone can do. Raises CommitInDoubt."""
+        until = asyncio.get_running_loop().time() + PATIENT_SECONDS
+        async with self._turn_to_write(until):
             with _faults_as(DatabaseUnavailable):
-                async with self._places.place(patient=True), self.engine.connect() as connection:
+                async with self._places.place(until=until), self.engine.connect() as connection:
                     await connection.begin()
                     yield connection
                     with _doubt():
                         await connection.commit()
 
     @asynccontextmanager
-    async def _connection(self, *, patient: bool = False) -> AsyncIterator[Connection]:
+    async def _connection(self, until: float | None) -> AsyncIterator[Connection]:
         """A connection of one's own while the block runs."""
         try:
-            await self._places.enter(patient=patient)
+            await self._places.enter(until=until)
             try:
                 connection = await self.pool.take()
                 self._on_connection(1)
@@ -169,12 +175,12 @@ class Database:
             raise DatabaseUnavailable from fault
 
     @asynccontextmanager
-    async def _turn_to_write(self, *, patient: bool) -> AsyncIterator[None]:
+    async def _turn_to_write(self, until: float | None) -> AsyncIterator[None]:
         if self._one_writer is None:
             yield
             return
         with _faults_as(DatabaseUnavailable):
-            async with self._one_writer.place(patient=patient):
+            async with self._one_writer.place(until=until):
                 yield
 
     async def forget_deleted(self) -> None:

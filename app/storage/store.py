@@ -164,9 +164,9 @@ class Store:
         row = await self._row(attempt.id)
         return self._secrets(attempt, row.sealed_request if row else None)
 
-    async def way_back(self, attempt: Attempt) -> WayBack | None:
+    async def way_back(self, attempt: Attempt, *, until: float | None = None) -> WayBack | None:
         """Where a hosted attempt's browser came from; None where nobody can tell any more."""
-        row = await self._row(attempt.id)
+        row = await self._row(attempt.id, until=until)
         return self._opened(row, "sealed_way_back", self._seals.way_back) if row else None
 
     async def bind_browser(self, attempt: Attempt, digest: str, secrets: RequestSecrets, way_back: WayBack) -> bool:
@@ -202,10 +202,13 @@ class Store:
             return None
         return ConsumedAttempt(attempt=consumed, secrets=self._secrets(consumed, row.sealed_request), consumed_at=now)
 
-    async def keep_return(self, attempt: Attempt, returned: Returned, location: str, now: datetime) -> bool:
+    async def keep_return(
+        self, attempt: Attempt, returned: Returned, location: str, now: datetime, *, until: float | None = None
+    ) -> bool:
         """Keep a hosted exchange's outcome, unconfirmed, and where the browser goes.
 
-        False when the attempt was withdrawn.
+        False when the attempt is no longer as it was: it was withdrawn, or an earlier try has kept it. It waits in any
+        line `until` a moment of the event loop's clock.
         """
         back = replace(attempt, returned_at=now)
         outcome = returned.outcome
@@ -218,8 +221,7 @@ class Store:
             "sealed_outcome": self._seals.seal_returned(back, returned),
             "sealed_return": self._seals.seal_return_location(back, location),
         }
-        # Whoever has exchanged a code has no second one: what came of it is not lost to a queue.
-        return bool(await self._database.write(queries.KEEP_RETURN, values, patient=True))
+        return bool(await self._database.write(queries.KEEP_RETURN, values, until=until))
 
     async def return_location(self, attempt: Attempt) -> str | None:
         """Where a hosted attempt's browser was sent back to, unless a reset has withdrawn it or its time is over."""
@@ -234,42 +236,53 @@ class Store:
         return self._opened(row, "sealed_outcome", self._seals.returned) or Failure(FailureCode.RECORD_NOT_AUTHENTIC)
 
     async def record_outcome(
-        self, attempt: Attempt, decide: Decide, now: datetime, finishing: Mapping[str, str | None]
+        self,
+        attempt: Attempt,
+        decide: Decide,
+        now: datetime,
+        finishing: Mapping[str, str | None],
+        *,
+        until: float | None = None,
     ) -> Decision | None:
         """Decide by the user's record, and record the ruling if both it and the attempt are still as they were.
 
         `finishing` says who finished it. None, with nothing recorded, when the attempt is no longer as it was: it was
-        erased, reset, given up or confirmed.
+        erased, reset, given up or confirmed, or an earlier try has recorded it. It waits in any line `until` a moment
+        of the event loop's clock.
         """
         seen: list[str | None] = []
         for _ in range(TRIES):
-            rows = await self._database.read(queries.USER, {"of_user": attempt.user_id})
+            rows = await self._database.read(queries.USER, {"of_user": attempt.user_id}, until=until)
             row = rows[0] if rows else None
             stamp = row.stamp if row else None
             # The user's row is the same: so it was the attempt, also where a database holds what no moment can be.
             if seen == [stamp]:
                 return None
             if row is None and not self._database.is_sqlite:
-                return await self._record_of_nobody(attempt, decide, now, finishing)
+                return await self._record_of_nobody(attempt, decide, now, finishing, until)
             decision, values = self._outcome(attempt, row, decide, now, finishing)
-            if await self._put(values):
+            if await self._put(values, until):
                 return decision
             seen = [stamp]
         raise DatabaseUnavailable
 
-    async def _put(self, values: Mapping[str, Any]) -> bool:
+    async def _put(self, values: Mapping[str, Any], until: float | None) -> bool:
         """Record an outcome. False, with nothing written, where what it was decided by is no longer so."""
-        # Whoever has exchanged a code has no second one: what came of it is not lost to a queue.
         if self._database.is_sqlite:
-            return bool(await self._database.write_together(queries.RECORD_OUTCOME_ON_SQLITE, values, patient=True))
-        return bool(await self._database.write(queries.RECORD_OUTCOME, values, patient=True))
+            return bool(await self._database.write_together(queries.RECORD_OUTCOME_ON_SQLITE, values, until=until))
+        return bool(await self._database.write(queries.RECORD_OUTCOME, values, until=until))
 
     async def _record_of_nobody(
-        self, attempt: Attempt, decide: Decide, now: datetime, finishing: Mapping[str, str | None]
+        self,
+        attempt: Attempt,
+        decide: Decide,
+        now: datetime,
+        finishing: Mapping[str, str | None],
+        until: float | None,
     ) -> Decision | None:
         """The same for a user who has no row to be taken, which is made, and stays only if the outcome is recorded."""
         with suppress(_NotAsItWas):
-            async with self._database.transaction(patient=True) as connection:
+            async with self._database.transaction(until=until) as connection:
                 row = await queries.lock_user(connection, attempt.user_id)
                 decision, values = self._outcome(attempt, row, decide, now, finishing)
                 _require(await connection.rows(queries.RECORD_OUTCOME, values))
@@ -324,10 +337,10 @@ class Store:
                 return
         await audit.forget_user(connection, self._seals, user_id)
 
-    async def _row(self, attempt_id: str) -> Row | None:
+    async def _row(self, attempt_id: str, *, until: float | None = None) -> Row | None:
         if not ATTEMPT_ID.fullmatch(attempt_id):
             return None
-        rows = await self._database.read(queries.ATTEMPT, {"attempt_id": attempt_id})
+        rows = await self._database.read(queries.ATTEMPT, {"attempt_id": attempt_id}, until=until)
         return rows[0] if rows else None
 
     def _opened(self, row: Row, column: str, open_: Callable[[Attempt, bytes], T]) -> T | None:

@@ -13,20 +13,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.core.errors import CommitInDoubt, DatabaseUnavailable
+from app.flows import exchange, finish, hosted, recording
+from app.main import create_app
 from app.storage import admission, postgresql, queries, sqlite
 from app.storage.database import CONNECTIONS, Database
-from tests.harness.service import Service, is_told_of
+from tests.conftest import MakeService
+from tests.harness.browser import Browser
+from tests.harness.clock import Clock
+from tests.harness.provider import PUBLIC_URL
+from tests.harness.queries import Queries
+from tests.harness.service import USER, Service, is_told_of, settings_for
 from tests.harness.silence import Wire
-from tests.harness.tables import on_postgresql_only, on_sqlite_only
-from tests.harness.waiting import PATIENCE, until
+from tests.harness.tables import Tables, on_postgresql_only, on_sqlite_only
+from tests.harness.waiting import PATIENCE, arrivals, until
 
 CALLERS_WAIT_SECONDS = 10
 
 
 def test_no_wait_for_the_database_outlasts_a_caller() -> None:
     slowest = max(postgresql.TRIED_FOR_SECONDS + postgresql.CONNECT_SECONDS, postgresql.ANSWER_SECONDS)
-    assert admission.PATIENT_SECONDS + slowest < CALLERS_WAIT_SECONDS
+    assert admission.WAIT_SECONDS + slowest < CALLERS_WAIT_SECONDS
     assert admission.WAIT_SECONDS + sqlite.BUSY_TIMEOUT_MS / 1000 < CALLERS_WAIT_SECONDS
+    last_try = exchange.CALLBACK_SECONDS - recording.MARGIN_SECONDS
+    assert last_try + max(postgresql.LOCK_TIMEOUT_MS, sqlite.BUSY_TIMEOUT_MS) / 1000 < CALLERS_WAIT_SECONDS
 
 
 @contextlib.asynccontextmanager
@@ -234,9 +243,9 @@ async def test_a_server_that_has_become_read_only_is_left(database_url: str) -> 
     await database.close()
 
 
-async def _told(line: admission.Admission, *, patient: bool = False) -> str:
+async def _told(line: admission.Admission, *, until: float | None = None) -> str:
     try:
-        async with line.place(patient=patient):
+        async with line.place(until=until):
             return "served"
     except admission.Overloaded:
         return "overloaded"
@@ -253,7 +262,129 @@ async def test_a_line_that_does_not_move_takes_nobody_else_but_who_is_patient() 
         await until(lambda: line.waiting == 3)
         now += 0.001
         assert await _told(line) == "overloaded"
-        served.append(tasks.create_task(_told(line, patient=True)))
+        served.append(tasks.create_task(_told(line, until=asyncio.get_running_loop().time() + PATIENCE)))
         await until(lambda: line.waiting == 4)
     assert {task.result() for task in served} == {"served"}
     assert await _told(line) == "served"
+
+
+class Tries:
+    """How often the service has tried since to record something."""
+
+    def __init__(self, service: Service) -> None:
+        self.number = 0
+        Queries(service.app.state.services.database, self._note)
+
+    def _note(self, statement: str) -> None:
+        self.number += "UPDATE verifications" in statement or statement == "BEGIN IMMEDIATE"
+
+
+@contextlib.asynccontextmanager
+async def attempts_held(url: str) -> AsyncIterator[AsyncConnection]:
+    """A connection that is not the service's, and holds every attempt: everybody else can only read them."""
+    hold = "UPDATE users SET revision = 0" if url.startswith("sqlite") else "SELECT 1 FROM verifications FOR UPDATE"
+    async with behind(url) as other:
+        await other.execute(text(hold))
+        yield other
+
+
+async def who_waits(connection: AsyncConnection) -> int:
+    """The server's process that waits for what this connection holds, as soon as there is one."""
+    waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if found := (await connection.execute(text(waiting))).first():
+                return int(found.pid)
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def callbacks_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, a callback's time does not run out."""
+    for flow in (finish, hosted):
+        monkeypatch.setattr(flow, "CALLBACK_SECONDS", PATIENCE)
+
+
+@pytest.mark.usefixtures("callbacks_have_time")
+@pytest.mark.parametrize("flow", ["relay", "hosted"])
+async def test_what_a_code_was_spent_for_is_recorded_as_soon_as_the_database_lets_it_be(
+    make_service: MakeService, database_url: str, monkeypatch: pytest.MonkeyPatch, flow: str
+) -> None:
+    monkeypatch.setattr(postgresql, "LOCK_TIMEOUT_MS", 10)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 10)
+    service = await make_service(public_url=PUBLIC_URL, return_urls="https://tenant.example/continue")
+    async with contextlib.AsyncExitStack() as held:
+        with service.sandbox.hold("token") as gate:
+            login = asyncio.create_task(verify(service, flow))
+            await arrivals(gate)
+            await held.enter_async_context(attempts_held(database_url))
+            tries = Tries(service)
+        await until(lambda: tries.number >= 2 or login.done())
+    assert await login == "verified"
+    assert service.asked("token") == 1
+
+
+@on_postgresql_only
+@pytest.mark.usefixtures("callbacks_have_time")
+@pytest.mark.parametrize("flow", ["relay", "hosted"])
+async def test_what_a_code_was_spent_for_is_recorded_on_another_connection_where_one_breaks(
+    make_service: MakeService, database_url: str, flow: str
+) -> None:
+    service = await make_service(public_url=PUBLIC_URL, return_urls="https://tenant.example/continue")
+    async with contextlib.AsyncExitStack() as held:
+        with service.sandbox.hold("token") as gate:
+            login = asyncio.create_task(verify(service, flow))
+            await arrivals(gate)
+            other = await held.enter_async_context(attempts_held(database_url))
+        end = text("SELECT pg_terminate_backend(:pid, 60000)")
+        await other.execute(end, {"pid": await who_waits(other)})
+    assert await login == "verified"
+    assert service.asked("token") == 1
+
+
+@on_postgresql_only
+@pytest.mark.usefixtures("callbacks_have_time")
+@pytest.mark.parametrize(("flow", "recorded"), [("relay", "completed"), ("hosted", "returned")])
+async def test_what_was_recorded_without_the_service_being_told_is_answered_as_it_was_recorded(
+    service: Service, clock: Clock, database_url: str, monkeypatch: pytest.MonkeyPatch, flow: str, recorded: str
+) -> None:
+    for limit in ("LOCK_TIMEOUT_MS", "STATEMENT_TIMEOUT_MS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(postgresql, limit, 1000 * int(PATIENCE))
+    address = make_url(database_url)
+    async with Wire(address.host or "", address.port or 5432).laid() as wire:
+        url = address.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
+        hosted = {"public_url": PUBLIC_URL, "return_urls": "https://tenant.example/continue"}
+        settings = settings_for(service.settings.incode_server_url, url, **hosted)
+        app = create_app(settings, clock=clock)
+        async with app.router.lifespan_context(app):
+            remote = Service(app, service.sandbox, settings)
+            async with contextlib.AsyncExitStack() as held:
+                with service.sandbox.hold("token") as gate:
+                    login = asyncio.create_task(verify(remote, flow))
+                    await arrivals(gate)
+                    other = await held.enter_async_context(attempts_held(database_url))
+                await who_waits(other)
+                wire.cut()
+            await until_attempt_is(recorded, Tables(database_url))
+            wire.snap()
+            assert await login == "verified"
+            await remote.close()
+    assert service.asked("token") == 1
+
+
+async def until_attempt_is(status: str, tables: Tables) -> None:
+    """Return once the one attempt that there is has a status."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if [row["status"] for row in await tables.attempts(USER)] == [status]:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def verify(service: Service, flow: str) -> str:
+    """The whole of a login, from start to the decision's reason."""
+    if flow == "relay":
+        return str((await service.verify(USER))["reason"])
+    async with Browser(service) as browser:
+        arrived = await browser.go_through(await service.start(USER, flow="hosted"))
+    return str((await service.finish(USER, None, session_token=arrived["session_token"]))["reason"])

@@ -27,6 +27,12 @@ class Wire:
         self._whole = asyncio.Event()
         self._whole.set()
 
+    def snap(self) -> None:
+        """What is connected now breaks, and what is on its way is lost; what comes is carried."""
+        self.forget()
+        for task in self._carried:
+            task.cancel()
+
     @asynccontextmanager
     async def laid(self) -> AsyncIterator["Wire"]:
         """Take connections at `port` while the block runs."""
