@@ -135,6 +135,8 @@ def _read_file(text: str) -> DatabaseUrl:
         raise ValueError(_WANTED)
     if "?" in file:
         raise ValueError("takes no parameters after the file's name")
+    if os.path.isdir(unquote(file)):
+        raise ValueError("names a folder; it takes a file")
     return DatabaseUrl(file=unquote(file))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import stat
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -97,9 +98,12 @@ def _open_once(_: Dialect, __: ConnectionPoolEntry, arguments: tuple[Any, ...], 
 
 
 def _keep_from_others(file: str) -> None:
-    """Take the group's and others' rights away; who may write another's file leaves its modes to its owner."""
+    """Take the group's and others' rights away; who may write another's file leaves its modes to its owner.
+
+    A folder or a device, which was named by mistake, is everybody's.
+    """
     status = os.stat(file)
-    if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077 and status.st_uid == os.geteuid():
         os.chmod(file, OWNER_ONLY)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from app.core.errors import DatabaseUnavailable
 from app.sandbox import Sandbox
 from app.sandbox.observation import Endpoint
 from app.storage.database import Database
@@ -201,6 +202,17 @@ async def test_the_file_and_its_log_are_the_owners_alone(service: Service, tmp_p
     await database.read(text("SELECT 1"))
     assert modes(tmp_path / "new.db") == [0o600] * 3
     await database.close()
+
+
+async def test_a_folder_in_the_files_place_keeps_its_modes(tmp_path: Path) -> None:
+    folder = tmp_path / "idv.db"
+    database = Database(f"sqlite+aiosqlite:///{folder}")
+    folder.mkdir()
+    folder.chmod(0o755)
+    with pytest.raises(DatabaseUnavailable):
+        await database.read(text("SELECT 1"))
+    await database.close()
+    assert folder.stat().st_mode & 0o777 == 0o755
 
 
 def modes(file: Path) -> list[int]:

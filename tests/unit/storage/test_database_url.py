@@ -99,6 +99,8 @@ def test_a_file_is_read_as_it_is_named() -> None:
         ("postgres://u:hush@db/idv?sslmode=require&sslrootcert=/", "sslrootcert names a file"),
         ("postgres://u:hush%00@db/idv", "%00"),
         ("sqlite+aiosqlite:///hush%00.db", "%00"),
+        ("sqlite+aiosqlite:////", "names a folder"),
+        ("sqlite+aiosqlite:///.", "names a folder"),
         ("sqlite+aiosqlite:///", "takes sqlite"),
         ("sqlite+aiosqlite:///:memory:", "takes sqlite"),
         ("sqlite:///idv.db", "takes sqlite"),
