@@ -84,10 +84,10 @@ def create_app(
     housekeeping_seconds: float = HOUSEKEEPING_SECONDS,
     entra_url: str = "https://login.microsoftonline.com",
 ) -> FastAPI:
-    """The service for these settings. `clock` gives the time in UTC, `monotonic` seconds for the ages of caches.
+    """The service for these settings. `clock` gives the time in UTC, `monotonic` seconds for ages and deadlines.
 
-    A request's body must have come whole `body_seconds` after its first byte. House is kept every
-    `housekeeping_seconds`.
+    A request's body must begin within `body_seconds`, and have come whole `body_seconds` after its first byte. House is
+    kept every `housekeeping_seconds`.
 
     `environment` may name a folder for the metrics of many processes, and where traces go. Entra's keys come from
     `entra_url`.
@@ -150,7 +150,11 @@ def create_app(
         app.router.routes.extend(router.routes)
     # The last one added is the outermost.
     app.add_middleware(
-        RequestBounds, max_bytes=MAX_BODY_BYTES, max_hook_bytes=MAX_HOOK_BODY_BYTES, seconds=body_seconds
+        RequestBounds,
+        max_bytes=MAX_BODY_BYTES,
+        max_hook_bytes=MAX_HOOK_BODY_BYTES,
+        seconds=body_seconds,
+        monotonic=monotonic,
     )
     app.add_middleware(RequestRecord, metrics=metrics, tracing=tracing)
     app.add_middleware(SecurityHeaders, strict_transport=settings.public_url.startswith("https:"))

@@ -645,8 +645,8 @@ DEFENCES = (
     Defence(
         "bodies have a time limit",
         "app/api/middleware.py",
-        "async with asyncio.timeout_at(self._deadline):",
-        "async with asyncio.timeout_at(None):",
+        "async with asyncio.timeout(self._deadline - now):",
+        "async with asyncio.timeout(None):",
         "tests/api/test_bodies.py",
     ),
     Defence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import unquote_to_bytes
 
@@ -121,14 +122,18 @@ class RequestBounds:
     The framework's routes match a path with a newline at the end as if there were none, and the server replaces bytes
     that are no UTF-8: one user's id would be taken for another's. A body is read when a route asks for it, which is
     after the key was checked; `receive` then raises PayloadTooLarge beyond `max_bytes` (`max_hook_bytes` below
-    `/v1/hooks/`), and RequestTimeout where the whole has not come within `seconds`.
+    `/v1/hooks/`), and RequestTimeout where the first byte has not come within `seconds`, or the whole not within
+    `seconds` of it. `monotonic` tells the time.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, max_hook_bytes: int, seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, max_hook_bytes: int, seconds: float, monotonic: Callable[[], float]
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._max_hook_bytes = max_hook_bytes
         self._seconds = seconds
+        self._monotonic = monotonic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with bounds to its body, or refuse it."""
@@ -138,20 +143,40 @@ class RequestBounds:
             await problem_response(NotFound())(scope, receive, send)
         elif any(name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"]):
             max_bytes = self._max_hook_bytes if scope["path"].startswith("/v1/hooks/") else self._max_bytes
-            body = _BoundedBody(Headers(scope=scope), receive, send, max_bytes, self._seconds)
+            body = _BoundedBody(
+                Headers(scope=scope),
+                receive,
+                send,
+                max_bytes=max_bytes,
+                seconds=self._seconds,
+                monotonic=self._monotonic,
+            )
             await self._app(scope, body.receive, body.send)
         else:
             await self._app(scope, receive, send)
 
 
 class _BoundedBody:
-    """A request's body, at most so many bytes within so many seconds of the first look at it."""
+    """A request's body, at most so many bytes within so many seconds of the first one.
 
-    def __init__(self, headers: Headers, receive: Receive, send: Send, max_bytes: int, seconds: float) -> None:
+    That must come within as many seconds of the first look: whoever sends a head alone holds no place for ever.
+    """
+
+    def __init__(
+        self,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        *,
+        max_bytes: int,
+        seconds: float,
+        monotonic: Callable[[], float],
+    ) -> None:
         self._receive = receive
         self._send = send
         self._max_bytes = max_bytes
         self._seconds = seconds
+        self._monotonic = monotonic
         self._deadline: float | None = None
         declared = headers.get("Content-Length", "0")
         self._size = 0
@@ -168,7 +193,10 @@ class _BoundedBody:
             message = await self._next()
         except TimeoutError:
             raise RequestTimeout from None
-        self._size += len(message.get("body", b""))
+        body = message.get("body", b"")
+        if body and not self._size:
+            self._deadline = self._monotonic() + self._seconds
+        self._size += len(body)
         if self._size > self._max_bytes:
             raise PayloadTooLarge
         if message["type"] == "http.disconnect":
@@ -193,10 +221,10 @@ class _BoundedBody:
 
     async def _next(self) -> Message:
         """The next piece, before the deadline. Raises TimeoutError."""
-        loop = asyncio.get_running_loop()
+        now = self._monotonic()
         if self._deadline is None:
-            self._deadline = loop.time() + self._seconds
-        async with asyncio.timeout_at(self._deadline):
+            self._deadline = now + self._seconds
+        async with asyncio.timeout(self._deadline - now):
             message = await self._receive()
         self._whole = not message.get("more_body", False)
         return message

@@ -93,7 +93,7 @@ class RequestTimeout(Problem):
     """A body that did not arrive whole in time (RFC 9110 section 15.5.9)."""
 
     status, code, title = 408, "request_timeout", "Request timeout"
-    detail = "The request's body did not arrive whole within 10 seconds of its first byte."
+    detail = "The request's body did not begin within 10 seconds, or was not whole within 10 more."
     hint = (
         "Send the body at once and all of it; compare `Content-Length` with what is sent, and look at the way between."
     )

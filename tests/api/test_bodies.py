@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from tests.conftest import MakeService
 from tests.harness.bodies import dripping, impatient
+from tests.harness.clock import Clock
 from tests.harness.service import IDP_KEY, Json, Service, problem
 from tests.harness.tables import on_sqlite_only
 from tests.harness.waiting import PATIENCE
@@ -39,6 +41,10 @@ class Client:
         if not self._pieces:
             raise TimeoutError  # as the deadline does in a wait without end
         return self._pieces.pop(0)
+
+    @property
+    def pieces_left(self) -> int:
+        return len(self._pieces)
 
     async def send(self, message: Message) -> None:
         self.events.append(message["type"])
@@ -99,6 +105,58 @@ async def test_the_deadline_stands_whatever_the_client_drips(service: Service) -
     async with asyncio.timeout(PATIENCE), impatient(service) as hurried:
         problem(await hurried.idp.post(START, content=dripping(), headers=JSON_TYPE), 408, "request_timeout")
         assert (await hurried.idp.post(START, json={"user_id": "ana"})).status_code == 200
+
+
+class SlowClient(Client):
+    """A client whose pieces each come some seconds after the one before."""
+
+    def __init__(self, service: Service, clock: Clock, waits: list[float], pieces: list[Message]) -> None:
+        super().__init__(service, pieces)
+        self._clock, self._waits = clock, waits
+
+    async def receive(self) -> Message:
+        # A wait, so that a deadline which has passed is noticed.
+        await asyncio.sleep(0)
+        self._clock.advance(seconds=self._waits.pop(0) if self._waits else 0)
+        return await super().receive()
+
+
+BEGUN, NOTHING, REST = piece(b"{", more=True), piece(b"", more=True), piece(b'"user_id": "ana"}')
+
+
+@pytest.mark.parametrize(
+    ("waits", "pieces"),
+    [([6, 4, 5.9], [BEGUN, NOTHING, REST]), ([6, 3.9, 5, 4.9], [NOTHING, BEGUN, NOTHING, REST])],
+)
+async def test_a_body_may_take_ten_seconds_from_its_first_byte(
+    make_service: MakeService, clock: Clock, waits: list[float], pieces: list[Message]
+) -> None:
+    client = SlowClient(await make_service(), clock, list(waits), list(pieces))
+    assert (await client.post(START, KEY + LONG))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("waits", "pieces"),
+    [
+        ([6, 10], [BEGUN, NOTHING, REST]),
+        ([6, 5, 5], [BEGUN, piece(b" ", more=True), NOTHING, REST]),
+        ([10], [NOTHING, REST]),
+        ([6, 4], [NOTHING, NOTHING, REST]),
+    ],
+)
+async def test_a_body_that_does_not_begin_or_end_in_its_ten_seconds_is_waited_for_no_longer(
+    make_service: MakeService, clock: Clock, waits: list[float], pieces: list[Message]
+) -> None:
+    client = SlowClient(await make_service(), clock, list(waits), list(pieces))
+    status, _, answer = await client.post(START, KEY + LONG)
+    assert (status, answer["code"], client.pieces_left) == (408, "request_timeout", 1)
+
+
+async def test_a_stranger_has_no_second_ten_seconds(make_service: MakeService, clock: Clock) -> None:
+    pieces = [piece(b"x", more=True) for _ in range(3)]
+    client = SlowClient(await make_service(), clock, [6, 4, 0], pieces)
+    status, *_ = await client.post(START, KEYLESS + LONG)
+    assert (status, client.pieces_left) == (401, 1)
 
 
 TEXT = '{"user_id": "ana"}'
