@@ -11,11 +11,11 @@ from app.core.errors import DatabaseUnavailable
 from app.storage.database import Database
 from app.storage.faults import Cause, diagnose
 from app.storage.revisions import current_revision, is_migrated
-from app.storage.tables import METADATA, audit, leases
+from app.storage.tables import METADATA, audit, keyring, leases
 
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
-# Nothing is ever taken out of these two, so that whoever serves may be kept from it.
-_WITHOUT_DELETE = (audit, leases)
+# Nothing is ever taken out of these, so that whoever serves may be kept from it.
+_WITHOUT_DELETE = (audit, keyring, leases)
 _HAS_RIGHT = text("SELECT has_table_privilege(:name, :right)")
 _IS_READ_ONLY = text("SELECT current_setting('transaction_read_only')")
 

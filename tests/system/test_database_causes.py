@@ -41,11 +41,11 @@ def server() -> Iterator[PostgresServer]:
         yield server
 
 
-# What a service needs that may take nothing out of the audit.
+# What a service needs that may take nothing out of the audit and the keyring.
 NEEDED = {
     "users": "SELECT, INSERT, UPDATE, DELETE",
     "verifications": "SELECT, INSERT, UPDATE, DELETE",
-    "keyring": "SELECT, INSERT, UPDATE, DELETE",
+    "keyring": "SELECT, INSERT, UPDATE",
     "audit": "SELECT, INSERT, UPDATE",
     "leases": "SELECT, INSERT, UPDATE",
     "alembic_version": "SELECT",
