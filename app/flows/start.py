@@ -75,7 +75,7 @@ class Starting:
         hosted: HostedAddresses,
         lifetime: timedelta,
         clock: Clock,
-        adopts: bool = False,
+        adopts: bool,
     ) -> None:
         self._store = store
         self._requests = requests
