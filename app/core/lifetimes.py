@@ -12,6 +12,8 @@ from app.core.domain import Attempt, Failure, FailureCode, Status
 INTERRUPTED_AFTER = timedelta(seconds=20)
 REPEATABLE_FOR = timedelta(minutes=5)
 CONFIRMABLE_FOR = timedelta(minutes=5)
+# The longest that a person may be given.
+ATTEMPT_LASTS_AT_MOST = timedelta(days=7)
 # What began further ahead than this was begun by a clock that has been set back since: it must not last until then.
 AHEAD_AT_MOST = timedelta(seconds=60)
 

@@ -18,6 +18,7 @@ from standardwebhooks import Webhook
 
 from app.core.api_keys import ApiKey, ambiguous_name, is_one_character, parse_api_keys
 from app.core.domain import Addresses, Role, Rules
+from app.core.lifetimes import ATTEMPT_LASTS_AT_MOST
 from app.flows.addresses import is_allowed
 from app.oidc import ALGORITHMS, ClientAuthMethod, ClientCredentials, ProviderConfig, is_safe_url
 from app.settings.names import Names
@@ -234,7 +235,7 @@ class Settings(DatabaseSettings):
     """Attempts older than this are removed"""
     housekeeping: bool = True
     """Clear and remove what has served its time, every minute, in small steps; false leaves it to: idv purge"""
-    verification_ttl_seconds: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
+    verification_ttl_seconds: Annotated[int, Field(ge=1, le=ATTEMPT_LASTS_AT_MOST // timedelta(seconds=1))] = 3600
     """How long a person may take, in seconds"""
 
     claim_namespace: str = "https://incode.com/idv"

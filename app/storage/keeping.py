@@ -12,9 +12,23 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, Row, Select, Table, Update, bindparam, case, delete, exists, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    case,
+    delete,
+    exists,
+    select,
+    update,
+)
 
 from app.core.domain import FailureCode, Status
+from app.core.lifetimes import ATTEMPT_LASTS_AT_MOST, horizon
 from app.storage import audit
 from app.storage.database import Database
 from app.storage.encryption import Cipher, Unreadable
@@ -93,14 +107,22 @@ class Keeper:
     async def clear_served(self, now: datetime, batch: int = BATCH, *, waits: bool = False) -> int:
         """Clear the sealed values of some attempts whose time is over; returns of how many.
 
-        What nobody finished, expires. An attempt that somebody else holds is left for later, unless this `waits`.
+        What nobody finished, expires. So does what began by a clock that has been set back since. An attempt that
+        somebody else holds is left for later, unless this `waits`.
         """
+        clear_at = verifications.c.clear_at
+        for is_due in (clear_at <= now, clear_at > horizon(now) + ATTEMPT_LASTS_AT_MOST):
+            if cleared := await self._clear(is_due, batch, waits=waits):
+                return cleared
+        return 0
+
+    async def _clear(self, is_due: ColumnElement[bool], batch: int, *, waits: bool) -> int:
         row = verifications.c
         waiting = row.status.in_((Status.PENDING, Status.RETURNED))
-        due = _held(select(row.id).where(row.clear_at <= now).order_by(row.clear_at).limit(batch), waits=waits)
+        due = _held(select(row.id).where(is_due).order_by(row.clear_at).limit(batch), waits=waits)
         clear = (
             update(verifications)
-            .where(row.id.in_(due), row.clear_at <= now)
+            .where(row.id.in_(due), is_due)
             .values(
                 status=case((waiting, Status.EXPIRED), else_=row.status),
                 failure_code=case((waiting, FailureCode.VERIFICATION_EXPIRED), else_=row.failure_code),

@@ -1,12 +1,17 @@
 """The machine's clock was wrong, and is set back: nothing may last for the time that it had been ahead."""
 
+from datetime import timedelta
+
 import pytest
 
+from app.storage.encryption import Cipher
+from app.storage.keeping import Keeper
 from tests.conftest import MakeService
 from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.provider import PUBLIC_URL
-from tests.harness.service import Json, Service, problem
+from tests.harness.service import EMAIL, ENCRYPTION_KEY, Json, Service, problem
+from tests.harness.tables import Tables
 
 USER = "auth0|ana"
 WRONG = {"days": 730}
@@ -101,6 +106,25 @@ async def test_what_a_reset_has_withdrawn_does_not_come_back(service: Service, c
     assert await status_of(service, started) == "expired"
     assert (await service.finish(USER, started, **back))["reason"] == "verification_expired"
     assert service.asked("token") == 0
+
+
+async def test_what_was_sealed_in_the_future_is_cleared_and_what_is_in_use_is_not(
+    make_service: MakeService, clock: Clock
+) -> None:
+    service = await make_service(verification_ttl_seconds=7 * 86400)
+    keeper, tables = Keeper(service.app.state.services.database, Cipher([ENCRYPTION_KEY])), Tables(service)
+    clock.advance(**WRONG)
+    await service.verify(USER, email=EMAIL)
+    await service.start(USER, force=True)
+    clock.advance(days=-730, seconds=60)
+    begun = await service.start("auth0|eve", email=EMAIL)
+    clock.advance(seconds=-60)
+
+    assert await keeper.purge(clock() - timedelta(days=90), clock()) == 0
+    assert [each["clear_at"] for each in await tables.attempts(USER)] == [None, None]
+    held = "SELECT id FROM verifications WHERE sealed_answer IS NOT NULL OR sealed_request IS NOT NULL"
+    assert await tables.rows(held) == [{"id": begun["verification"]["id"]}]
+    assert await tables.attempt_status(begun) == "pending"
 
 
 async def test_a_clock_that_is_set_back_by_a_minute_disturbs_nobody(service: Service, clock: Clock) -> None:
