@@ -220,10 +220,10 @@ def provoke(client: httpx.Client, work: Workplace) -> tuple[list[int], list[str]
     ]
     with closing(sqlite3.connect(work.folder / "idv.db")) as database, database:
         database.execute("UPDATE verifications SET status = 'marked-4711'")
-        database.execute("UPDATE audit SET at = 'marked-4711'")
+        database.execute("ALTER TABLE audit RENAME COLUMN action TO marked")
     responses += [client.post("/v1/callback", json=callback), client.get("/v1/audit")]
     statuses = [response.status_code for response in responses]
-    assert statuses == [200, 409, 200, 200, 422, 200, 404, 422, 413, 401, 200, 405, 404, 500]
+    assert statuses == [200, 409, 200, 200, 422, 200, 404, 422, 413, 401, 200, 405, 404, 503]
     claim = responses[2].json()["claims"]["https://incode.com/idv"]
     assert len(claim["pii"]) >= 4
     return statuses, [
