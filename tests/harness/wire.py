@@ -63,16 +63,23 @@ class Wire:
         self.ended = 0
         self.url = ""
         self._script = script
+        self._connections: list[asyncio.WriteTransport] = []
 
     @contextlib.asynccontextmanager
     async def listening(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["Wire"]:
         server = await asyncio.start_server(self._answer, "127.0.0.1", 0, ssl=tls)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with server:
-            yield self
+            try:
+                yield self
+            finally:
+                # uvloop's server waits for them, and its loop would never close: a test that fails must end.
+                for connection in self._connections:
+                    connection.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
+        self._connections.append(writer.transport)
         # A RuntimeError is what uvloop raises for a connection that is gone.
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, RuntimeError):
             await self._script(Call(reader, writer, self.requests))
