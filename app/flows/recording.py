@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import structlog
+
 from app.core.errors import DatabaseUnavailable
 from app.oidc import Deadline
 from app.storage.faults import Cause, diagnose
 
 T = TypeVar("T")
+_log = structlog.stdlib.get_logger("app.recording")
 
 PAUSE_SECONDS = 0.1
 # The last try may wait for a lock as long as the database lets it, and must end before the caller gives up.
@@ -31,7 +34,9 @@ async def insist(write: Callable[[float], Awaitable[T]], deadline: Deadline) -> 
         try:
             return await write(until)
         except DatabaseUnavailable as unavailable:
+            cause = diagnose(unavailable)
             # Each try at a server that is silent takes seconds.
-            if loop.time() + PAUSE_SECONDS >= until or diagnose(unavailable) is Cause.SILENT:
+            if loop.time() + PAUSE_SECONDS >= until or cause is Cause.SILENT:
                 raise
+            _log.warning("recorded_again", cause=cause.code)
         await asyncio.sleep(PAUSE_SECONDS)

@@ -130,7 +130,9 @@ async def test_the_first_of_many_people_is_the_one_who_is_enrolled(make_service:
     assert {status["app_metadata"]["incode_identity_id"]} == enrolled
 
 
-async def test_of_two_people_who_are_verified_at_once_only_one_is_enrolled(make_service: MakeService) -> None:
+async def test_of_two_people_who_are_verified_at_once_only_one_is_enrolled(
+    make_service: MakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Both have read that nobody is enrolled before either writes: written by that, the second would take over."""
     services = [await make_service() for _ in PEOPLE[:2]]
     started = [await service.start(ANA, email=person) for service, person in zip(services, PEOPLE, strict=False)]
@@ -156,6 +158,8 @@ async def test_of_two_people_who_are_verified_at_once_only_one_is_enrolled(make_
     assert {answer["reason"] for answer in answers} == {"verified", "identity_mismatch"}
     [enrolled] = [answer["verification"]["identity_id"] for answer in answers if answer["reason"] == "verified"]
     assert (await services[0].status(ANA))["app_metadata"]["incode_identity_id"] == enrolled
+    # The second waits for the first: neither holds what the other one needs.
+    assert "recorded_again" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("seed", range(3))
