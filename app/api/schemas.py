@@ -105,12 +105,13 @@ Cursor = Annotated[
     ),
 ]
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)")
+_NO_MOMENT = "is not a time such as 2026-04-07T00:00:00Z"
 
 
 def _as_written(value: Any) -> Any:
     """A moment in the form of RFC 3339 alone: a bare number would be taken for seconds since 1970."""
     if isinstance(value, str) and not _MOMENT.fullmatch(value):
-        raise ValueError("is not a time such as 2026-04-07T00:00:00Z")
+        raise ValueError(_NO_MOMENT)
     return value
 
 
@@ -119,7 +120,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("is not a time such as 2026-04-07T00:00:00Z") from None
+        raise ValueError(_NO_MOMENT) from None
 
 
 Moment = Annotated[

@@ -35,6 +35,8 @@ NEWEST = 5
 CLI = Actor(name="cli")
 INTERRUPTED = 130
 TRACES_REMAIN = "SQLite's file keeps traces while another process holds it. Run the command again."
+RESET = "reset. The next login verifies again."
+NOTHING_TO_RESET = "nothing is on file, so the next login verifies anyway."
 STILL_INVALID = (
     "not reset. The record does not hold: somebody without the keys has changed it, or ENCRYPTION_KEYS lacks the key "
     "that it was sealed with. Run `idv check --records`. If the keys are right, find out who has written to the "
@@ -378,13 +380,10 @@ def reset(
         _print_json(UserStatusView.of(status, with_tokens=False).model_dump(mode="json"))
     if status.reason is Reason.RECORD_INVALID:
         _fail(f"{user_id}: {STILL_INVALID}", exit_code=1)
-    if as_json:
-        return
-    if status.reason is Reason.NEVER_VERIFIED:
-        print(f"{user_id}: nothing is on file, so the next login verifies anyway.")
-    else:
+    if not as_json:
         forgotten = " The enrolled identity is forgotten." if identity else ""
-        print(f"{user_id}: reset. The next login verifies again.{forgotten}")
+        is_known = status.reason is not Reason.NEVER_VERIFIED
+        print(f"{user_id}: {f'{RESET}{forgotten}' if is_known else NOTHING_TO_RESET}")
 
 
 @main.command(epilog=ENDS)
