@@ -511,7 +511,7 @@ DEFENCES = (
     Defence(
         "a foreign browser cannot launch",
         "app/flows/hosted.py",
-        "if attempt.browser_digest and not bound:",
+        "if attempt.browser_digest is not None and not bound:",
         "if False:",
         "tests/api/test_hosted_attacks.py",
     ),

@@ -26,7 +26,7 @@ from app.flows.session_token import SessionTokens
 from app.flows.signed_state import StateSigner
 from app.oidc import Deadline, ProviderUnavailable
 from app.storage.sealed import Returned
-from app.storage.store import Store
+from app.storage.store import KeptAttempt, Store
 
 
 class PageKind(StrEnum):
@@ -127,37 +127,37 @@ class HostedFlow:
 
         The first browser wins. Raises PageNeeded.
         """
-        attempt = await self._store.attempt(attempt_id)
-        if attempt is None or attempt.flow is not Flow.HOSTED:
+        kept = await self._store.kept(attempt_id)
+        if kept is None or kept.attempt.flow is not Flow.HOSTED:
             raise PageNeeded(PageKind.BAD_LINK)
+        attempt = kept.attempt
         bound = _belongs(attempt, cookies)
-        if attempt.browser_digest and not bound:
+        if attempt.browser_digest is not None and not bound:
             raise _foreign(attempt, cookies)
         if lifetimes.as_of(attempt, self._clock()).status is Status.PENDING:
-            return await self._to_provider(attempt, caller_state, cookies, bound=bound)
+            launch = await self._to_provider(kept, caller_state, bound=bound)
+            return launch or await self.launch(attempt_id, cookies=cookies, caller_state=caller_state)
         # Nobody was here in time: the caller's state belongs to the browser that began, which may be another one.
         if not bound:
             raise self._ended(attempt)
         location = await self._wait_for_return(attempt, Deadline.after(CALLBACK_SECONDS))
         return Return(location=location, attempt_id=attempt.id)
 
-    async def _to_provider(
-        self, attempt: Attempt, caller_state: str | None, cookies: Mapping[str, str], *, bound: bool
-    ) -> Launch:
-        kept, way_back = await self._store.secrets(attempt), await self._store.way_back(attempt)
-        if not isinstance(kept, HostedSecrets) or way_back is None:
+    async def _to_provider(self, kept: KeptAttempt, caller_state: str | None, *, bound: bool) -> Launch | None:
+        """The launch of a pending attempt; None where another browser, or the attempt's end, was first."""
+        attempt, request, way_back = kept.attempt, kept.secrets, kept.way_back
+        if not isinstance(request, HostedSecrets) or way_back is None:
             raise PageNeeded(PageKind.UNREADABLE, attempt.id)
         try:
-            location = await self._requests.url(attempt, kept, kept.login_hint)
+            location = await self._requests.url(attempt, request, request.login_hint)
         except ProviderUnavailable:
             raise PageNeeded(PageKind.PROVIDER_DOWN, attempt.id) from None
         if bound:
             return Launch(location=location)
         cookie = secrets.token_urlsafe(32)
         way_back = replace(way_back, caller_state=way_back.caller_state or caller_state)
-        if not await self._store.bind_browser(attempt, _digest(cookie), kept, way_back):
-            raise _foreign(attempt, cookies)
-        return Launch(location=location, cookie=cookie)
+        is_first = await self._store.bind_browser(attempt, _digest(cookie), request, way_back)
+        return Launch(location=location, cookie=cookie) if is_first else None
 
     async def origin(self, attempt_id: str, cookies: Mapping[str, str], caller_state: str | None) -> Origin:
         """Where the person of an attempt came from.
@@ -165,11 +165,11 @@ class HostedFlow:
         A browser that belongs there learns the very address, with the caller's state; any other one learns the site
         alone, since the state belongs to the browser that began. `caller_state` is a launch's own.
         """
-        attempt = await self._store.attempt(attempt_id)
-        way_back = await self._store.way_back(attempt) if attempt else None
-        if attempt is None or way_back is None:
-            return Origin(locale=attempt.locale if attempt else None)
-        if attempt.browser_digest and not _belongs(attempt, cookies):
+        kept = await self._store.kept(attempt_id)
+        if kept is None or kept.way_back is None:
+            return Origin(locale=kept.attempt.locale if kept else None)
+        attempt, way_back = kept.attempt, kept.way_back
+        if attempt.browser_digest is not None and not _belongs(attempt, cookies):
             return Origin(address=site_of(way_back.return_to), locale=attempt.locale)
         address = with_answer(way_back.return_to, state=way_back.caller_state or caller_state, session_token=None)
         return Origin(address=address, locale=attempt.locale)
@@ -259,9 +259,10 @@ class HostedFlow:
         return await insist(partial(self._try_to_keep, attempt, outcome), deadline)
 
     async def _try_to_keep(self, attempt: Attempt, outcome: Verdict | Failure, until: float) -> str | None:
-        way_back = await self._store.way_back(attempt, until=until)
-        if way_back is None:
+        kept = await self._store.kept(attempt.id, until=until)
+        if kept is None or kept.way_back is None:
             raise PageNeeded(PageKind.UNREADABLE, attempt.id)
+        way_back = kept.way_back
         now = self._clock()
         token = self._session_tokens.sign(attempt, way_back.caller_state, now)
         location = with_answer(way_back.return_to, state=way_back.caller_state, session_token=token)
@@ -290,9 +291,10 @@ class HostedFlow:
         location = await self._store.return_location(attempt)
         if location is not None:
             return location
-        way_back = await self._store.way_back(attempt)
-        if way_back is None:
+        kept = await self._store.kept(attempt.id)
+        if kept is None or kept.way_back is None:
             raise self._ended(attempt)
+        way_back = kept.way_back
         return with_answer(way_back.return_to, state=way_back.caller_state, session_token=None)
 
     def _ended(self, attempt: Attempt) -> PageNeeded:

@@ -80,6 +80,18 @@ class NewAttempt:
     way_back: WayBack | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAttempt:
+    """An attempt and what it has kept, all as of one moment: the first browser that comes changes them together.
+
+    `secrets` is a failure where they are gone, or cannot be opened; `way_back` is None where nobody can tell any more.
+    """
+
+    attempt: Attempt
+    secrets: RequestSecrets | Failure
+    way_back: WayBack | None
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Attempts, and where the next page begins; None at the end."""
@@ -159,18 +171,17 @@ class Store:
         more = len(rows) > wanted.limit
         return Page(page, (page[-1].created_at, page[-1].id) if more and page else None)
 
-    async def secrets(self, attempt: Attempt) -> RequestSecrets | Failure:
-        """What a pending attempt has kept of its authorization request, or why that is not to be had."""
-        row = await self._row(attempt.id)
-        return self._secrets(attempt, row.sealed_request if row else None)
-
-    async def way_back(self, attempt: Attempt, *, until: float | None = None) -> WayBack | None:
-        """Where a hosted attempt's browser came from; None where nobody can tell any more."""
-        row = await self._row(attempt.id, until=until)
-        return self._opened(row, "sealed_way_back", self._seals.way_back) if row else None
+    async def kept(self, attempt_id: str, *, until: float | None = None) -> KeptAttempt | None:
+        """An attempt by its id, with what it has kept. It waits in any line `until` a moment of the loop's clock."""
+        row = await self._row(attempt_id, until=until)
+        attempt = _attempt(row) if row else None
+        if row is None or attempt is None:
+            return None
+        way_back = self._opened(row, "sealed_way_back", self._seals.way_back)
+        return KeptAttempt(attempt=attempt, secrets=self._secrets(attempt, row.sealed_request), way_back=way_back)
 
     async def bind_browser(self, attempt: Attempt, digest: str, secrets: RequestSecrets, way_back: WayBack) -> bool:
-        """Bind a hosted attempt to one browser. False when another one was first."""
+        """Bind a hosted attempt to one browser. False when another one, or the end of the attempt, was first."""
         bound = replace(attempt, browser_digest=digest)
         values = {
             "attempt_id": attempt.id,

@@ -5,6 +5,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from html import unescape
 
 import httpx
@@ -19,7 +20,7 @@ from tests.harness.browser import Browser
 from tests.harness.clock import Clock
 from tests.harness.provider import LOOPBACK_URL, PUBLIC_URL
 from tests.harness.service import REDIRECT_SECRET, Json, Service, problem, query_of
-from tests.harness.tables import on_sqlite_only
+from tests.harness.tables import Tables, on_sqlite_only
 from tests.harness.tokens import decoded, payload
 from tests.harness.waiting import arrivals
 
@@ -88,18 +89,37 @@ async def test_a_launch_link_that_was_used_takes_no_second_browser(
     assert (await browser.come_back(await browser.at_provider(launched))).status_code == 303
 
 
-async def test_two_browsers_that_launch_at_the_same_moment(
-    hosted: Service, browser: Browser, stranger: Browser, clock: Clock
-) -> None:
+async def test_of_browsers_that_launch_at_the_same_moment_one_goes_on(hosted: Service) -> None:
+    for n in range(15):
+        started = await start(hosted, f"auth0|{n}")
+        async with AsyncExitStack() as opened:
+            browsers = [await opened.enter_async_context(Browser(hosted)) for _ in range(5)]
+            launches = await asyncio.gather(*(one.launch(started) for one in browsers))
+        first, *others = sorted(launches, key=lambda launch: launch.status_code)
+        assert first.status_code == 303
+        for other in others:
+            is_page(other, FOREIGN)
+            assert "Set-Cookie" not in other.headers
+
+
+async def test_an_attempt_that_was_bound_by_hand_takes_no_browser(hosted: Service, browser: Browser) -> None:
     started = await start(hosted)
-    clock.advance(minutes=6)
-    with hosted.sandbox.hold("discovery") as gate:
-        launches = [asyncio.create_task(one.launch(started)) for one in (browser, stranger)]
-        await arrivals(gate)
-    first, second = sorted(await asyncio.gather(*launches), key=lambda launch: launch.status_code)
-    assert first.status_code == 303
-    is_page(second, FOREIGN)
-    assert "Set-Cookie" not in second.headers
+    await Tables(hosted).change("UPDATE verifications SET browser_digest = ''")
+    is_page(await browser.launch(started), FOREIGN)
+    await nothing_happened(hosted, started)
+
+
+async def test_a_reset_while_a_launch_waits_for_the_provider_ends_it(make_service: MakeService, clock: Clock) -> None:
+    hosted = await make_service(**HOSTED, verification_ttl_seconds=7 * 86400)
+    started = await start(hosted)
+    clock.advance(hours=25)
+    async with Browser(hosted) as browser:
+        with hosted.sandbox.hold("discovery") as gate:
+            launch = asyncio.create_task(browser.launch(started))
+            await arrivals(gate)
+            assert (await hosted.admin.post(f"/v1/users/{USER}/reset")).status_code == 200
+        is_page(await launch, "This took too long")
+    assert "Set-Cookie" not in (await launch).headers
 
 
 async def test_a_launch_link_of_a_person_who_is_back_gives_no_token_away(
