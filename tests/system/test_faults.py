@@ -241,5 +241,6 @@ async def test_a_file_that_may_only_be_read_is_told_of_and_used_again_when_it_ma
         finally:
             for path, mode in zip(closed, modes, strict=True):
                 path.chmod(mode)
-        assert caller.start("ana").status_code == 200
+        started = caller.start("ana")
+        assert started.status_code == 200, started.text
         assert service.errors == ""
