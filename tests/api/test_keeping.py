@@ -68,7 +68,7 @@ async def test_nothing_of_the_hosted_flow_is_in_the_database_in_the_clear(
     request = query_of(launched.headers["Location"])
     secrets = {
         EMAIL,
-        "Mei",
+        "Tanaka",
         "the callers own state",
         "tenant.example",
         str(cookie.value),

@@ -29,7 +29,7 @@ def test_what_is_sealed_can_be_opened(owner: str, value: Any) -> None:
 def test_what_is_sealed_shows_nothing_and_never_looks_the_same() -> None:
     sealed = {CIPHER.seal("user:ana", VALUE) for _ in range(10)}
     assert len(sealed) == 10
-    assert not any(word in text for text in sealed for word in (b"Ana", b"pii", b"user:ana"))
+    assert not any(word in text for text in sealed for word in (b"Ana Ruiz", b'"pii"', b"user:ana"))
 
 
 def test_keys_can_be_rotated() -> None:
