@@ -40,9 +40,14 @@ OPERATIONS = [
     {
         "include-operation-id": "finishVerification",
         "parameters": {
-            "body.user_id": {"dictionary": "their_user", "probability": 0.8},
-            "body.verification_id": {"dictionary": "open_attempts", "probability": 0.6},
+            "body.user_id": {"dictionary": "their_user", "probability": 0.9},
+            "body.verification_id": {"dictionary": "open_attempts", "probability": 0.8},
         },
+    },
+    # Of all attempts few can be launched.
+    {
+        "include-operation-id": "launchVerification",
+        "parameters": {"path.verification_id": {"dictionary": "hosted_attempts", "probability": 0.6}},
     },
     # Each hook is off here, and says so to everybody: 404 before 401.
     {"include-tag": "Token hooks", "checks": {"missing_required_header": {"enabled": False}}},
@@ -147,6 +152,7 @@ def _config(seeds: Seeds, key: str | None, drawn: int) -> Json:
         "relay_states": seeds.relay_states,
         "hosted_states": seeds.hosted_states,
         "session_tokens": seeds.session_tokens,
+        "hosted_attempts": seeds.hosted_attempts,
         "open_attempts": seeds.open_attempts,
         "their_user": [STANDING],
         "cursors": seeds.cursors,

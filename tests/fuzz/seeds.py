@@ -28,13 +28,15 @@ class Seeds:
     relay_states: list[str] = field(default_factory=list)
     hosted_states: list[str] = field(default_factory=list)
     session_tokens: list[str] = field(default_factory=list)
+    hosted_attempts: list[str] = field(default_factory=list)
     open_attempts: list[str] = field(default_factory=list)
     cursors: list[str] = field(default_factory=list)
     issuer: str = ""
     cookie: str = ""
 
-    def keep(self, started: Json) -> Json:
-        self.attempts.append(started["verification"]["id"])
+    def keep(self, started: Json, *others: list[str]) -> Json:
+        for attempts in (self.attempts, *others):
+            attempts.append(started["verification"]["id"])
         return started
 
 
@@ -65,16 +67,15 @@ async def _relay_logins(service: Service, seeds: Seeds, clock: Clock) -> None:
         seeds.codes.append(response["code"])
         seeds.relay_states.append(response["state"])
     for _ in range(4):
-        started = seeds.keep(await service.start(STANDING, force=True, omit_state=True))
-        seeds.open_attempts.append(started["verification"]["id"])
+        seeds.keep(await service.start(STANDING, force=True, omit_state=True), seeds.open_attempts)
 
 
 async def _hosted_logins(service: Service, seeds: Seeds, browser: Browser) -> None:
-    returned = seeds.keep(await service.start(HOSTED, flow="hosted"))
+    returned, begun, _ = [
+        seeds.keep(await service.start(HOSTED, flow="hosted"), seeds.hosted_attempts) for _ in range(3)
+    ]
     arrived = await browser.go_through(returned)
     seeds.session_tokens.append(arrived["session_token"])
-    launched = await browser.launch(seeds.keep(await service.start(HOSTED, flow="hosted")))
-    back = query_of(await browser.at_provider(launched))
+    back = query_of(await browser.at_provider(await browser.launch(begun)))
     seeds.hosted_states.append(back["state"])
     seeds.codes.append(back["code"])
-    seeds.keep(await service.start(HOSTED, flow="hosted"))

@@ -32,10 +32,11 @@ REACHED = {
     "GET /healthz": {200},
     "GET /readyz": {200},
     "GET /metrics": {200},
+    "GET /v1/audit": {200, 422},
 }
 ADMINISTRATORS = {
     "GET /v1/verifications", "GET /v1/verifications/{verification_id}", "POST /v1/users/{user_id}/reset",
-    "DELETE /v1/users/{user_id}", "GET /metrics",
+    "DELETE /v1/users/{user_id}", "GET /metrics", "GET /v1/audit",
 }  # fmt: skip
 WITHOUT_KEY = {"GET /healthz", "GET /readyz", "GET /v1/callback", "GET /v1/verifications/{verification_id}/launch"}
 
