@@ -264,7 +264,7 @@ async def test_kept_tokens_are_shown_to_administrators_alone(
     assert tokens_in(reset.json()) == set(TOKENS)
 
 
-@pytest.mark.parametrize("levels", [1, 256, 800])
+@pytest.mark.parametrize("levels", [1, 256, 600])
 async def test_a_lifetime_of_the_tokens_that_is_no_number_is_not_kept(
     make_service: MakeService, provider: TamperedProvider, levels: int
 ) -> None:
