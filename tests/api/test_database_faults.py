@@ -324,6 +324,27 @@ async def test_what_a_code_was_spent_for_is_recorded_as_soon_as_the_database_let
     assert service.asked("token") == 1
 
 
+@pytest.mark.usefixtures("callbacks_have_time")
+@pytest.mark.parametrize("flow", ["relay", "hosted"])
+async def test_what_a_code_was_spent_for_waits_in_a_line_in_which_nobody_else_waits(
+    make_service: MakeService, database_url: str, monkeypatch: pytest.MonkeyPatch, flow: str
+) -> None:
+    monkeypatch.setattr(recording, "PAUSE_SECONDS", PATIENCE)
+    service = await make_service(public_url=PUBLIC_URL, return_urls="https://tenant.example/continue")
+    database = service.app.state.services.database
+    line = database._one_writer or database._places
+    async with contextlib.AsyncExitStack() as held:
+        with service.sandbox.hold("token") as gate:
+            login = asyncio.create_task(verify(service, flow))
+            await arrivals(gate)
+            await held.enter_async_context(line.alone())
+            monkeypatch.setattr(admission, "WAIT_SECONDS", 0)
+        await until(lambda: line.waiting == 1 or login.done())
+        monkeypatch.setattr(admission, "WAIT_SECONDS", PATIENCE)
+    assert await login == "verified"
+    assert service.asked("token") == 1
+
+
 @on_postgresql_only
 @pytest.mark.usefixtures("callbacks_have_time")
 @pytest.mark.parametrize("flow", ["relay", "hosted"])
