@@ -312,6 +312,9 @@ async def test_what_a_code_was_spent_for_is_recorded_as_soon_as_the_database_let
 ) -> None:
     monkeypatch.setattr(postgresql, "LOCK_TIMEOUT_MS", 10)
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 10)
+    # The provider has taken all of the callback's time.
+    monkeypatch.setattr(recording, "MARGIN_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr(recording, "AT_LEAST_SECONDS", PATIENCE)
     service = await make_service(public_url=PUBLIC_URL, return_urls="https://tenant.example/continue")
     async with contextlib.AsyncExitStack() as held:
         with service.sandbox.hold("token") as gate:
@@ -322,6 +325,26 @@ async def test_what_a_code_was_spent_for_is_recorded_as_soon_as_the_database_let
         await until(lambda: tries.number >= 2 or login.done())
     assert await login == "verified"
     assert service.asked("token") == 1
+
+
+async def test_what_a_code_was_spent_for_is_given_up_when_the_callbacks_time_is_over(
+    make_service: MakeService, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "LOCK_TIMEOUT_MS", 10)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr(recording, "MARGIN_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr(recording, "AT_LEAST_SECONDS", 0)
+    monkeypatch.setattr(recording, "PAUSE_SECONDS", PATIENCE)
+    service = await make_service()
+    started = await service.start(USER)
+    back = await service.visit(started)
+    async with contextlib.AsyncExitStack() as held:
+        with service.sandbox.hold("token") as gate:
+            callback = asyncio.create_task(service.send_callback(USER, started, **back))
+            await arrivals(gate)
+            await held.enter_async_context(attempts_held(database_url))
+        async with asyncio.timeout(PATIENCE):
+            is_told_of(await callback)
 
 
 @pytest.mark.usefixtures("callbacks_have_time")
