@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
+from structlog.testing import capture_logs
 
 from app.core.errors import CommitInDoubt, DatabaseUnavailable
 from app.flows import exchange, finish, hosted, recording
@@ -317,12 +318,14 @@ async def test_what_a_code_was_spent_for_is_recorded_as_soon_as_the_database_let
     monkeypatch.setattr(recording, "AT_LEAST_SECONDS", PATIENCE)
     service = await make_service(public_url=PUBLIC_URL, return_urls="https://tenant.example/continue")
     async with contextlib.AsyncExitStack() as held:
+        logs = held.enter_context(capture_logs())
         with service.sandbox.hold("token") as gate:
             login = asyncio.create_task(verify(service, flow))
             await arrivals(gate)
             await held.enter_async_context(attempts_held(database_url))
             tries = Tries(service)
         await until(lambda: tries.number >= 2 or login.done())
+    assert {"event": "recorded_again", "log_level": "warning", "cause": "busy"} in logs
     assert await login == "verified"
     assert service.asked("token") == 1
 
