@@ -29,6 +29,7 @@ from tests.harness.tables import Tables, on_postgresql_only, on_sqlite_only
 from tests.harness.waiting import PATIENCE, arrivals, until
 
 CALLERS_WAIT_SECONDS = 10
+HOSTED = {"public_url": PUBLIC_URL, "return_urls": "https://tenant.example/continue"}
 
 
 def test_no_wait_for_the_database_outlasts_a_caller() -> None:
@@ -316,7 +317,7 @@ async def test_what_a_code_was_spent_for_is_recorded_as_soon_as_the_database_let
     # The provider has taken all of the callback's time.
     monkeypatch.setattr(recording, "MARGIN_SECONDS", 2 * PATIENCE)
     monkeypatch.setattr(recording, "AT_LEAST_SECONDS", PATIENCE)
-    service = await make_service(public_url=PUBLIC_URL, return_urls="https://tenant.example/continue")
+    service = await make_service(**HOSTED)
     async with contextlib.AsyncExitStack() as held:
         logs = held.enter_context(capture_logs())
         with service.sandbox.hold("token") as gate:
@@ -356,7 +357,7 @@ async def test_what_a_code_was_spent_for_waits_in_a_line_in_which_nobody_else_wa
     make_service: MakeService, database_url: str, monkeypatch: pytest.MonkeyPatch, flow: str
 ) -> None:
     monkeypatch.setattr(recording, "PAUSE_SECONDS", PATIENCE)
-    service = await make_service(public_url=PUBLIC_URL, return_urls="https://tenant.example/continue")
+    service = await make_service(**HOSTED)
     database = service.app.state.services.database
     line = database._one_writer or database._places
     async with contextlib.AsyncExitStack() as held:
@@ -377,7 +378,7 @@ async def test_what_a_code_was_spent_for_waits_in_a_line_in_which_nobody_else_wa
 async def test_what_a_code_was_spent_for_is_recorded_on_another_connection_where_one_breaks(
     make_service: MakeService, database_url: str, flow: str
 ) -> None:
-    service = await make_service(public_url=PUBLIC_URL, return_urls="https://tenant.example/continue")
+    service = await make_service(**HOSTED)
     async with contextlib.AsyncExitStack() as held:
         with service.sandbox.hold("token") as gate:
             login = asyncio.create_task(verify(service, flow))
@@ -400,8 +401,7 @@ async def test_what_was_recorded_without_the_service_being_told_is_answered_as_i
     address = make_url(database_url)
     async with Wire(address.host or "", address.port or 5432).laid() as wire:
         url = address.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
-        hosted = {"public_url": PUBLIC_URL, "return_urls": "https://tenant.example/continue"}
-        settings = settings_for(service.settings.incode_server_url, url, **hosted)
+        settings = settings_for(service.settings.incode_server_url, url, **HOSTED)
         app = create_app(settings, clock=clock)
         async with app.router.lifespan_context(app):
             remote = Service(app, service.sandbox, settings)
