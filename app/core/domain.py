@@ -292,11 +292,13 @@ class WayBack:
 class ConsumedAttempt:
     """An attempt whose callback this request alone may answer: the only thing that a code is exchanged for.
 
-    `secrets` is a failure where the request was withdrawn, or cannot be opened any more.
+    `secrets` is a failure where the request was withdrawn, or cannot be opened any more; `way_back` is None in the
+    relay flow, and where nobody can tell any more.
     """
 
     attempt: Attempt
     secrets: RequestSecrets | Failure
+    way_back: WayBack | None
     consumed_at: datetime
 
 

@@ -9,13 +9,23 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import partial
 
 from app.core import lifetimes
-from app.core.domain import Attempt, Clock, Decision, Failure, FailureCode, Flow, HostedSecrets, Status, Verdict
+from app.core.domain import (
+    Attempt,
+    Clock,
+    Decision,
+    Failure,
+    FailureCode,
+    Flow,
+    HostedSecrets,
+    Status,
+    Verdict,
+    WayBack,
+)
 from app.core.errors import ResponseIssuerMismatch, SessionTokenInvalid, StateInvalid, VerificationMismatch
 from app.flows.addresses import site_of, with_answer
 from app.flows.answers import POLL_SECONDS, Answers
@@ -191,8 +201,10 @@ class HostedFlow:
                     attempt, fingerprint=None, finished_by=None, now=self._clock()
                 )
                 outcome = await self._exchange.outcome(consumed, checked, conversation, deadline) if consumed else None
-            if consumed and outcome and (location := await self._keep(consumed.attempt, outcome, deadline)):
-                return Return(location=location, attempt_id=attempt.id)
+            if consumed and outcome:
+                location = await self._keep(consumed.attempt, consumed.way_back, outcome, deadline)
+                if location:
+                    return Return(location=location, attempt_id=attempt.id)
         return Return(location=await self._wait_for_return(attempt, deadline), attempt_id=attempt.id)
 
     async def confirm(self, confirmation: Confirmation, finished_by: str) -> Decision:
@@ -254,48 +266,48 @@ class HostedFlow:
             raise _foreign(attempt, cookies)
         return attempt
 
-    async def _keep(self, attempt: Attempt, outcome: Verdict | Failure, deadline: Deadline) -> str | None:
+    async def _keep(
+        self, attempt: Attempt, way_back: WayBack | None, outcome: Verdict | Failure, deadline: Deadline
+    ) -> str | None:
         """Keep the outcome, and say where the browser goes; None where the attempt is no longer as it was."""
-        return await insist(partial(self._try_to_keep, attempt, outcome), deadline)
-
-    async def _try_to_keep(self, attempt: Attempt, outcome: Verdict | Failure, until: float) -> str | None:
-        kept = await self._store.kept(attempt.id, until=until)
-        if kept is None or kept.way_back is None:
+        if way_back is None:
             raise PageNeeded(PageKind.UNREADABLE, attempt.id)
-        way_back = kept.way_back
         now = self._clock()
         token = self._session_tokens.sign(attempt, way_back.caller_state, now)
         location = with_answer(way_back.return_to, state=way_back.caller_state, session_token=token)
         returned = Returned(outcome=outcome, token_digest=_digest(token))
-        return location if await self._store.keep_return(attempt, returned, location, now, until=until) else None
+
+        def write(until: float) -> Awaitable[bool]:
+            return self._store.keep_return(attempt, returned, location, now, until=until)
+
+        return location if await insist(write, deadline) else None
 
     async def _wait_for_return(self, attempt: Attempt, deadline: Deadline) -> str:
-        while current := await self._store.attempt(attempt.id):
+        while kept := await self._store.kept(attempt.id):
+            current = kept.attempt
             if current.status is not Status.EXCHANGING:
-                return await self._return_location(current)
+                return await self._return_location(kept)
             # So that the identity provider decides on an exchange that died.
             interrupted = lifetimes.is_interrupted(current, self._clock())
             died = Failure(FailureCode.CALLBACK_INTERRUPTED)
-            if interrupted and (location := await self._keep(current, died, deadline)):
+            if interrupted and (location := await self._keep(current, kept.way_back, died, deadline)):
                 return location
             if deadline.has_passed():
                 raise PageNeeded(PageKind.IN_PROGRESS, attempt.id)
             await asyncio.sleep(POLL_SECONDS)
         raise PageNeeded(PageKind.BAD_LINK)
 
-    async def _return_location(self, attempt: Attempt) -> str:
+    async def _return_location(self, kept: KeptAttempt) -> str:
         """Where the browser that the attempt is bound to goes back to: the same again for one that reloads.
 
         There is no token in it where none was issued, or where a reset or time has withdrawn it.
         """
-        location = await self._store.return_location(attempt)
+        location = await self._store.return_location(kept.attempt)
         if location is not None:
             return location
-        kept = await self._store.kept(attempt.id)
-        if kept is None or kept.way_back is None:
-            raise self._ended(attempt)
-        way_back = kept.way_back
-        return with_answer(way_back.return_to, state=way_back.caller_state, session_token=None)
+        if kept.way_back is None:
+            raise self._ended(kept.attempt)
+        return with_answer(kept.way_back.return_to, state=kept.way_back.caller_state, session_token=None)
 
     def _ended(self, attempt: Attempt) -> PageNeeded:
         """The page of an attempt that has ended, for a browser whose way back is not known."""

@@ -171,9 +171,9 @@ class Store:
         more = len(rows) > wanted.limit
         return Page(page, (page[-1].created_at, page[-1].id) if more and page else None)
 
-    async def kept(self, attempt_id: str, *, until: float | None = None) -> KeptAttempt | None:
-        """An attempt by its id, with what it has kept. It waits in any line `until` a moment of the loop's clock."""
-        row = await self._row(attempt_id, until=until)
+    async def kept(self, attempt_id: str) -> KeptAttempt | None:
+        """An attempt by its id, with what it has kept."""
+        row = await self._row(attempt_id)
         attempt = _attempt(row) if row else None
         if row is None or attempt is None:
             return None
@@ -211,7 +211,12 @@ class Store:
         consumed = _attempt(row) if row else None
         if row is None or consumed is None:
             return None
-        return ConsumedAttempt(attempt=consumed, secrets=self._secrets(consumed, row.sealed_request), consumed_at=now)
+        return ConsumedAttempt(
+            attempt=consumed,
+            secrets=self._secrets(consumed, row.sealed_request),
+            way_back=self._opened(row, "sealed_way_back", self._seals.way_back),
+            consumed_at=now,
+        )
 
     async def keep_return(
         self, attempt: Attempt, returned: Returned, location: str, now: datetime, *, until: float | None = None
@@ -348,10 +353,10 @@ class Store:
                 return
         await audit.forget_user(connection, self._seals, user_id)
 
-    async def _row(self, attempt_id: str, *, until: float | None = None) -> Row | None:
+    async def _row(self, attempt_id: str) -> Row | None:
         if not ATTEMPT_ID.fullmatch(attempt_id):
             return None
-        rows = await self._database.read(queries.ATTEMPT, {"attempt_id": attempt_id}, until=until)
+        rows = await self._database.read(queries.ATTEMPT, {"attempt_id": attempt_id})
         return rows[0] if rows else None
 
     def _opened(self, row: Row, column: str, open_: Callable[[Attempt, bytes], T]) -> T | None:

@@ -433,6 +433,18 @@ async def test_a_reset_while_the_code_is_exchanged_leaves_nothing_to_confirm(hos
     assert (await hosted.status(USER))["verified"] is False
 
 
+async def test_an_erasure_while_the_code_is_exchanged_leaves_a_link_that_does_not_work(
+    hosted: Service, browser: Browser
+) -> None:
+    address = await browser.at_provider(await browser.launch(await start(hosted)))
+    with hosted.sandbox.hold("token") as gate:
+        callback = asyncio.create_task(browser.come_back(address))
+        await arrivals(gate)
+        assert (await hosted.admin.delete(f"/v1/users/{USER}")).status_code == 204
+    is_page(await callback, 400, PageKind.BAD_LINK)
+    assert (await hosted.status(USER))["app_metadata"] == {}
+
+
 async def test_a_provider_that_is_down_at_launch_is_a_page_and_the_launch_works_later(
     make_service: MakeService, sandbox: Sandbox, clock: Clock
 ) -> None:
